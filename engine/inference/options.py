@@ -1,0 +1,40 @@
+"""Options of a run: one frozen object that the window, the command line and a resumed run share.
+
+Guarantees: what is here decides the bytes of the result; it is stored in ``analysis.json`` and compared on resume.
+Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class AnalysisOptions(BaseModel):
+    """How to run a model over a scene.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``. Not part of the result's identity.
+        window_px: Edge of a window; None takes the card's.
+        overlap_px: Overlap of neighbouring windows; None takes the card's.
+        batch: Windows a batch; None lets the device decide.
+        gsd: ``auto`` resamples to the card's resolution where the scene lies outside the card's range, ``native`` never,
+            ``model`` always, a number is a resolution in metres.
+        bands: 1-based band numbers for the card's bands, in the card's order; None finds them by role.
+        roi: Region of interest as GeoJSON geometry with its CRS as ``{"geometry": …, "crs": "EPSG:4326"}``; None is everything.
+        min_region_m2: Smaller regions join their best neighbour; None takes 16 pixels' worth.
+        precision: ``float32`` or ``bfloat16`` arithmetic on the device.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: str = "auto"
+    window_px: int | None = Field(default=None, ge=16)
+    overlap_px: int | None = Field(default=None, ge=0)
+    batch: int | None = Field(default=None, ge=1)
+    gsd: Literal["auto", "native", "model"] | float = "auto"
+    bands: tuple[int, ...] | None = None
+    roi: dict[str, Any] | None = None
+    min_region_m2: float | None = Field(default=None, ge=0)
+    precision: Literal["float32", "bfloat16"] = "float32"

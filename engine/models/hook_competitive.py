@@ -1,0 +1,134 @@
+"""``hook_competitive_segmenter``: competitive tokens, a ViT on them, and a class map read through the assignment.
+
+The shipped land-cover default. Three paths add up to the logits of a seed: what its tokens say
+(token logits, mixed by the assignment, so that the loss teaches the assignment) and what the seed itself says
+(a skip, so that detail finer than a token survives). Pixel-level maps come from learned convex upsampling
+(Teed and Deng 2020, RAFT, section 3.3): each pixel is a convex mixture of the 3 x 3 cells around it, so
+class and region edges follow the image instead of the 4-pixel grid and no value leaves its neighbours' range.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.models.output import TokenOutput
+from engine.tokenizers.base import Tokens
+from engine.tokenizers.competitive import CompetitiveTokenizer
+
+STRIDE = 4
+
+
+class TokenBlock(nn.Module):
+    """Pre-norm transformer block over tokens, with fused attention."""
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: int = 2) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, mlp_ratio * dim), nn.GELU(), nn.Linear(mlp_ratio * dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Let tokens ``[B, N, D]`` exchange what they know."""
+        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        x = x + self.proj(mixed)
+        return x + self.mlp(self.norm2(x))
+
+
+class ConvexUpsampler(nn.Module):
+    """Predicts, for each pixel of a cell, how to mix the 3 x 3 cells around it."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.predict = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1), nn.GELU(), nn.Conv2d(hidden, 9 * STRIDE * STRIDE, 1)
+        )
+
+    def weights(self, guide: Tensor) -> Tensor:
+        """Mixing weights ``[B, 9, 16, h, w]`` from the guide ``[B, C, h, w]``; they sum to one over the 9."""
+        return self.predict(guide).unflatten(1, (9, STRIDE * STRIDE)).softmax(dim=1)
+
+
+def convex_upsample(maps: Tensor, weights: Tensor) -> Tensor:
+    """Draw ``maps`` ``[B, C, h, w]`` at four times the resolution with ``weights`` ``[B, 9, 16, h, w]``.
+
+    Cells beyond the edge repeat the edge, so a constant map stays constant.
+    """
+    b, c, h, w = maps.shape
+    padded = F.pad(maps, (1, 1, 1, 1), mode="replicate")
+    mixed = maps.new_zeros(b, c, STRIDE * STRIDE, h, w)
+    for index in range(9):
+        dy, dx = divmod(index, 3)
+        shifted = padded[:, :, dy : dy + h, dx : dx + w]
+        mixed = mixed + shifted[:, :, None] * weights[:, index, None].to(maps.dtype)
+    return F.pixel_shuffle(mixed.flatten(1, 2), STRIDE)
+
+
+class HookCompetitiveSegmenter(nn.Module):
+    """Dense prediction with competing HOOK tokens (see the module's first lines).
+
+    Args:
+        num_classes: Classes ``K``.
+        in_channels: Bands of the image.
+        token_count: Tokens ``N`` a window.
+        embed_dim: Token width ``D``.
+        depth: Transformer blocks over the tokens.
+        num_heads: Their attention heads.
+        key_dim: Width in which seeds and tokens are compared.
+        rounds: Rounds of competition.
+        stem_width: Channels of the stem at stride 2.
+        widths: Channels at strides 4, 8 and 16; the first is the seed width.
+        depths: Convolution blocks at strides 4, 8 and 16.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 3,
+        token_count: int = 16,
+        embed_dim: int = 192,
+        depth: int = 3,
+        num_heads: int = 6,
+        key_dim: int = 64,
+        rounds: int = 2,
+        stem_width: int = 32,
+        widths: tuple[int, int, int] = (64, 128, 192),
+        depths: tuple[int, int, int] = (2, 2, 4),
+    ) -> None:
+        super().__init__()
+        self.tokenizer = CompetitiveTokenizer(
+            in_channels, token_count, embed_dim, key_dim, rounds, stem_width, widths, depths
+        )
+        self.backbone = nn.ModuleList(TokenBlock(embed_dim, num_heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(embed_dim)
+        self.token_head = nn.Linear(embed_dim, num_classes)
+        seed_dim = self.tokenizer.seed_dim
+        self.seed_head = nn.Sequential(
+            nn.Conv2d(seed_dim, seed_dim, 1), nn.GELU(), nn.Dropout2d(0.1), nn.Conv2d(seed_dim, num_classes, 1)
+        )
+        self.upsampler = ConvexUpsampler(seed_dim, seed_dim)
+
+    def forward(self, images: Tensor) -> TokenOutput:
+        """Segment ``[B, C, H, W]`` normalised floats of any size; maps are at stride 4 before ``at_pixels``."""
+        seen = self.tokenizer.perceive(images)
+        features = seen.tokens.features
+        for block in self.backbone:
+            features = block(features)
+        features = self.norm(features)
+        token_logits = self.token_head(features)
+        claims = seen.tokens.assignment
+        through_tokens = torch.einsum("bnk,bnhw->bkhw", token_logits, claims.to(token_logits.dtype))
+        logits = through_tokens + self.seed_head(seen.seeds)
+        weights = self.upsampler.weights(seen.seeds)
+        return TokenOutput(
+            logits=logits,
+            tokens=Tokens(features, claims),
+            upsample=lambda maps: convex_upsample(maps, weights),
+            token_logits=token_logits,
+            extras={"through_tokens": through_tokens},
+        )

@@ -1,0 +1,65 @@
+"""What every model of the engine returns: logits, the tokens behind them, and both at pixel level.
+
+Guarantees: ``at_pixels`` answers for any model, so the window pipeline is written once: a model that knows how to
+draw its own pixel-level maps is used as it is, any other is resized bilinearly (logits and assignment alike).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from engine.tokenizers.base import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class PixelMaps:
+    """Maps at the image's own resolution.
+
+    Attributes:
+        logits: Class logits ``[B, K, H, W]``.
+        assignment: Token claims ``[B, N, H, W]``; argmax over N is the token of a pixel.
+    """
+
+    logits: Tensor
+    assignment: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOutput:
+    """Output of a model.
+
+    Attributes:
+        logits: ``[B, K]`` for scenes; for dense prediction ``[B, K, h, w]`` before upsampling.
+        tokens: The tokens the model perceived; ``features`` are those after the backbone.
+        upsample: Draws the pixel-level maps where a model has a way of its own; None resizes bilinearly.
+        token_logits: ``[B, N, K]`` class logits of each token where the model has them, else None.
+        extras: Intermediate tensors by name, for training losses and parity checks.
+    """
+
+    logits: Tensor
+    tokens: Tokens
+    upsample: Callable[[Tensor], Tensor] | None = None
+    token_logits: Tensor | None = None
+    extras: dict[str, Tensor] = field(default_factory=dict)
+
+    def at_pixels(self, height: int, width: int) -> PixelMaps:
+        """Draw logits and assignment at ``height`` x ``width`` pixels, the size of the image that went in."""
+        if self.upsample is not None:
+            both = self.upsample(_concat(self.logits, self.tokens.assignment))[:, :, :height, :width]
+        else:
+            size = (height, width)
+            logits = F.interpolate(self.logits, size, mode="bilinear", align_corners=False)
+            claims = F.interpolate(self.tokens.assignment, size, mode="bilinear", align_corners=False)
+            return PixelMaps(logits, claims)
+        classes = self.logits.shape[1]
+        return PixelMaps(both[:, :classes], both[:, classes:])
+
+
+def _concat(logits: Tensor, assignment: Tensor) -> Tensor:
+    import torch
+
+    return torch.cat((logits, assignment.to(logits.dtype)), dim=1)
