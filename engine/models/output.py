@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -49,7 +50,8 @@ class TokenOutput:
     def at_pixels(self, height: int, width: int) -> PixelMaps:
         """Draw logits and assignment at ``height`` x ``width`` pixels, the size of the image that went in."""
         if self.upsample is not None:
-            both = self.upsample(_concat(self.logits, self.tokens.assignment))[:, :, :height, :width]
+            stacked = torch.cat((self.logits, self.tokens.assignment.to(self.logits.dtype)), dim=1)
+            both = self.upsample(stacked)[:, :, :height, :width]
         else:
             size = (height, width)
             logits = F.interpolate(self.logits, size, mode="bilinear", align_corners=False)
@@ -57,9 +59,3 @@ class TokenOutput:
             return PixelMaps(logits, claims)
         classes = self.logits.shape[1]
         return PixelMaps(both[:, :classes], both[:, classes:])
-
-
-def _concat(logits: Tensor, assignment: Tensor) -> Tensor:
-    import torch
-
-    return torch.cat((logits, assignment.to(logits.dtype)), dim=1)

@@ -200,7 +200,7 @@ class CompetitiveTokenizer(Tokenizer):
         if pad_bottom or pad_right:
             images = F.pad(images, (0, pad_right, 0, pad_bottom), mode="replicate")
         seeds = self.pyramid(images)
-        b, c, h, w = seeds.shape
+        b, _, h, w = seeds.shape
         flat = seeds.flatten(2).transpose(1, 2)
         features, logits = self.matching(self.query.expand(b, -1, -1), flat)
         rows, cols = -(-height // 4), -(-width // 4)

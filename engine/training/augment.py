@@ -1,0 +1,144 @@
+"""Training samples from tiles: pieces, mosaics, blobs and changed radiometry.
+
+Guarantees: sample ``i`` of epoch ``e`` depends on the recipe's seed, ``e`` and ``i`` alone, whatever the number of
+loader workers; labels are never interpolated. Tiles that hold rare classes are drawn more often.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from engine.training.recipe import Augmentation
+from engine.training.tiles import IGNORE, TileSet
+
+
+class SampleMaker(Dataset[tuple[Tensor, Tensor]]):
+    """Makes training samples: images ``[C, S, S]`` in 0 to 1 and labels ``[S, S]`` (255 ignored).
+
+    Args:
+        sets: Where pieces come from.
+        augmentation: How.
+        length: Samples an epoch.
+        full_range: Stored value that becomes 1.
+        num_classes: Classes, for the balance of the draw.
+        seed: Seed of everything random.
+    """
+
+    def __init__(
+        self,
+        sets: list[TileSet],
+        augmentation: Augmentation,
+        length: int,
+        full_range: float,
+        num_classes: int,
+        seed: int,
+    ) -> None:
+        self.tiles = [tile for group in sets for tile in group.tiles]
+        self.augmentation = augmentation
+        self.length = length
+        self.full_range = full_range
+        self.seed = seed
+        self.epoch = 0
+        self.class_shares = _class_shares(sets, num_classes)
+        self.chances = np.cumsum(_chances(sets, num_classes, self.class_shares))
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        size = self.augmentation.crop_px
+        kind = rng.random()
+        if kind < self.augmentation.mosaic:
+            image, labels = self._mosaic(rng, size)
+        else:
+            image, labels = self._piece(rng, size, size)
+            if kind < self.augmentation.mosaic + self.augmentation.blobs:
+                for _ in range(rng.integers(1, 4)):
+                    other, other_labels = self._piece(rng, size, size)
+                    inside = _blob(rng, size)
+                    image, labels = torch.where(inside, other, image), torch.where(inside, other_labels, labels)
+        return self._radiometry(rng, image / self.full_range), labels.long()
+
+    def _mosaic(self, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor]:
+        cut_y, cut_x = rng.integers(size // 4, size - size // 4 + 1, 2).tolist()
+        rows = []
+        for height in (cut_y, size - cut_y):
+            pieces = [self._piece(rng, height, width) for width in (cut_x, size - cut_x)]
+            rows.append(tuple(torch.cat(parts, dim=-1) for parts in zip(*pieces, strict=True)))
+        image, labels = (torch.cat(parts, dim=-2) for parts in zip(*rows, strict=True))
+        return image, labels
+
+    def _piece(self, rng: np.random.Generator, height: int, width: int) -> tuple[Tensor, Tensor]:
+        tile = self.tiles[int(np.searchsorted(self.chances, rng.random(), side="right"))]
+        low, high = self.augmentation.scale
+        scale = math.exp(rng.uniform(math.log(low), math.log(high)))
+        full_h, full_w = tile.labels.shape
+        h, w = min(full_h, max(8, round(height / scale))), min(full_w, max(8, round(width / scale)))
+        top, left = int(rng.integers(0, full_h - h + 1)), int(rng.integers(0, full_w - w + 1))
+        window = np.s_[..., top : top + h, left : left + w]
+        image = torch.from_numpy(np.ascontiguousarray(tile.image[window])).float()
+        labels = torch.from_numpy(np.ascontiguousarray(tile.labels[window]))
+        if (h, w) != (height, width):
+            image = F.interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]
+            labels = F.interpolate(labels[None, None].float(), (height, width), mode="nearest-exact")[0, 0].to(
+                torch.uint8
+            )
+        if height == width:
+            turns = int(rng.integers(4))
+            image, labels = torch.rot90(image, turns, (1, 2)), torch.rot90(labels, turns, (0, 1))
+        if rng.random() < 0.5:
+            image, labels = image.flip(-1), labels.flip(-1)
+        return image, labels
+
+    def _radiometry(self, rng: np.random.Generator, image: Tensor) -> Tensor:
+        a = self.augmentation
+        bands = image.shape[0]
+        gain = np.exp(rng.normal(0, a.gain) + rng.normal(0, a.band_gain, (bands, 1, 1)))
+        offset = rng.normal(0, a.band_offset, (bands, 1, 1))
+        image = image * torch.from_numpy(gain.astype(np.float32)) + torch.from_numpy(offset.astype(np.float32))
+        if rng.random() < 0.5:
+            image = image.clamp(1e-3, 1.2) ** math.exp(rng.normal(0, a.gamma))
+        if rng.random() < a.desaturate:
+            image = torch.lerp(image, image.mean(0, keepdim=True).expand_as(image), float(rng.uniform(0.1, 0.7)))
+        if rng.random() < a.blur:
+            image = F.avg_pool2d(image[None], 3, 1, 1, count_include_pad=False)[0]
+        noise = rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(0, a.noise)
+        return (image + torch.from_numpy(noise.astype(np.float32))).clamp(0, 1)
+
+
+def _blob(rng: np.random.Generator, size: int) -> Tensor:
+    cells = int(rng.integers(2, 6))
+    field = torch.from_numpy(rng.standard_normal((1, 1, cells, cells), dtype=np.float32))
+    smooth = F.interpolate(field, (size, size), mode="bicubic", align_corners=True)[0, 0]
+    return smooth > rng.normal(0, 0.3)
+
+
+def _histogram(sets: list[TileSet], num_classes: int) -> list[np.ndarray]:
+    return [
+        np.stack(
+            [np.bincount(t.labels[t.labels != IGNORE], minlength=num_classes) / t.labels.size for t in group.tiles]
+        )
+        for group in sets
+    ]
+
+
+def _class_shares(sets: list[TileSet], num_classes: int) -> np.ndarray:
+    total = sum(histogram.sum(axis=0) for histogram in _histogram(sets, num_classes))
+    shares: np.ndarray = np.maximum(total / total.sum(), 1e-4)
+    return shares
+
+
+def _chances(sets: list[TileSet], num_classes: int, shares: np.ndarray) -> np.ndarray:
+    parts = []
+    for group, histogram in zip(sets, _histogram(sets, num_classes), strict=True):
+        wanted = (histogram / np.sqrt(shares)).sum(axis=1) + 0.05
+        parts.append(group.weight * wanted / wanted.sum())
+    chances: np.ndarray = np.concatenate(parts)
+    return chances / chances.sum()
