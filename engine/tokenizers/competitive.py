@@ -183,8 +183,8 @@ class CompetitiveTokenizer(Tokenizer):
         key_dim: int = 64,
         rounds: int = 2,
         stem_width: int = 32,
-        widths: tuple[int, int, int] = (64, 128, 192),
-        depths: tuple[int, int, int] = (2, 2, 4),
+        widths: tuple[int, int, int] = (64, 128, 256),
+        depths: tuple[int, int, int] = (2, 3, 6),
     ) -> None:
         super().__init__()
         self.embed_dim = embed_dim

@@ -44,9 +44,20 @@ class SampleMaker(Dataset[tuple[Tensor, Tensor]]):
         self.length = length
         self.full_range = full_range
         self.seed = seed
-        self.epoch = 0
+        self.sets = sets
         self.class_shares = _class_shares(sets, num_classes)
-        self.chances = np.cumsum(_chances(sets, num_classes, self.class_shares))
+        self.wanted = _wanted(sets, self.class_shares, num_classes)
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that samples are drawn for."""
+        self.epoch = epoch
+        parts = [
+            wanted * (group.weight if epoch >= group.from_epoch else 0.0)
+            for group, wanted in zip(self.sets, self.wanted, strict=True)
+        ]
+        chances = np.cumsum(np.concatenate(parts))
+        self.chances = chances / chances[-1]
 
     def __len__(self) -> int:
         return self.length
@@ -76,7 +87,7 @@ class SampleMaker(Dataset[tuple[Tensor, Tensor]]):
         return image, labels
 
     def _piece(self, rng: np.random.Generator, height: int, width: int) -> tuple[Tensor, Tensor]:
-        tile = self.tiles[int(np.searchsorted(self.chances, rng.random(), side="right"))]
+        tile = self.tiles[min(len(self.tiles) - 1, int(np.searchsorted(self.chances, rng.random(), side="right")))]
         low, high = self.augmentation.scale
         scale = math.exp(rng.uniform(math.log(low), math.log(high)))
         full_h, full_w = tile.labels.shape
@@ -135,10 +146,9 @@ def _class_shares(sets: list[TileSet], num_classes: int) -> np.ndarray:
     return shares
 
 
-def _chances(sets: list[TileSet], num_classes: int, shares: np.ndarray) -> np.ndarray:
+def _wanted(sets: list[TileSet], shares: np.ndarray, num_classes: int) -> list[np.ndarray]:
     parts = []
-    for group, histogram in zip(sets, _histogram(sets, num_classes), strict=True):
+    for histogram in _histogram(sets, num_classes):
         wanted = (histogram / np.sqrt(shares)).sum(axis=1) + 0.05
-        parts.append(group.weight * wanted / wanted.sum())
-    chances: np.ndarray = np.concatenate(parts)
-    return chances / chances.sum()
+        parts.append(wanted / wanted.sum())
+    return parts

@@ -35,6 +35,7 @@ class TileSource(_Part):
         validation_remainders: A tile belongs to validation where the md5 of its name (without extension, UTF-8), read
             as a hexadecimal integer, leaves one of these modulo 10. Empty: every tile trains.
         weight: How often a training piece comes from this source, relative to the others.
+        from_epoch: First epoch in which the source takes part.
     """
 
     kind: Literal["tiles"] = "tiles"
@@ -45,6 +46,7 @@ class TileSource(_Part):
     labels: dict[int, int]
     validation_remainders: tuple[int, ...] = ()
     weight: float = Field(default=1.0, gt=0)
+    from_epoch: int = Field(default=0, ge=0)
 
 
 class DemoSource(_Part):
@@ -56,6 +58,7 @@ class DemoSource(_Part):
         size_px: Edge of each.
         first_seed: Seed of the first; the others count up. The shipped demo scene's seed must not be among them.
         weight: As for tiles.
+        from_epoch: As for tiles.
     """
 
     kind: Literal["demo"]
@@ -63,6 +66,7 @@ class DemoSource(_Part):
     size_px: int = Field(ge=64)
     first_seed: int
     weight: float = Field(default=1.0, gt=0)
+    from_epoch: int = Field(default=0, ge=0)
 
 
 class Augmentation(_Part):
@@ -83,16 +87,16 @@ class Augmentation(_Part):
     """
 
     crop_px: int = Field(default=192, ge=32)
-    mosaic: float = 0.33
-    blobs: float = 0.33
-    scale: tuple[float, float] = (0.6, 1.5)
-    gain: float = 0.25
-    band_gain: float = 0.12
-    band_offset: float = 0.03
-    gamma: float = 0.2
-    desaturate: float = 0.25
-    blur: float = 0.25
-    noise: float = 0.015
+    mosaic: float = 0.3
+    blobs: float = 0.25
+    scale: tuple[float, float] = (0.7, 1.4)
+    gain: float = 0.2
+    band_gain: float = 0.08
+    band_offset: float = 0.02
+    gamma: float = 0.15
+    desaturate: float = 0.15
+    blur: float = 0.2
+    noise: float = 0.012
 
 
 class LossWeights(_Part):
@@ -100,7 +104,7 @@ class LossWeights(_Part):
 
     tokens: float = 0.5
     spectral: float = 0.3
-    outline: float = 0.3
+    outline: float = 0.4
     sharpness: float = 0.02
     class_power: float = 0.25
 

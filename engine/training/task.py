@@ -59,7 +59,7 @@ class TileData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Samples of the current epoch; the loader is made anew for each."""
-        self.training.epoch = self.trainer.current_epoch if self.trainer else 0
+        self.training.set_epoch(self.trainer.current_epoch if self.trainer else 0)
         o = self.recipe.optimisation
         return DataLoader(self.training, o.batch, num_workers=o.loader_workers, drop_last=True)
 

@@ -37,10 +37,11 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class TileSet:
-    """The tiles of one source and how often they are drawn."""
+    """The tiles of one source, how often they are drawn and since which epoch."""
 
     tiles: tuple[Tile, ...]
     weight: float
+    from_epoch: int = 0
 
 
 def is_validation(name: str, remainders: tuple[int, ...]) -> bool:
@@ -60,7 +61,7 @@ def load_source(source: TileSource | DemoSource, root: Path, split: str) -> Tile
         TrainingError: A folder, a mask or every tile is missing.
     """
     if isinstance(source, DemoSource):
-        return TileSet(_demo_tiles(source) if split == "train" else (), source.weight)
+        return TileSet(_demo_tiles(source) if split == "train" else (), source.weight, source.from_epoch)
     folder = root / source.folder
     images = folder / source.images
     if not images.is_dir():
@@ -76,7 +77,7 @@ def load_source(source: TileSource | DemoSource, root: Path, split: str) -> Tile
         tiles.append(_read_tile(path, folder / source.masks, source))
     if split == "train" and not tiles:
         raise TrainingError("no tile trains", where=images, remedy="Look at the recipe's split rule and folders.")
-    return TileSet(tuple(tiles), source.weight)
+    return TileSet(tuple(tiles), source.weight, source.from_epoch)
 
 
 def load_split(recipe: Recipe, root: Path, split: str) -> list[TileSet]:
