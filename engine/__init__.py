@@ -34,7 +34,6 @@ _HOMES = {
     "Scene": "engine.scene",
     "Window": "engine.scene",
     "analyse": "engine.inference",
-    "export": "engine.export",
     "list_models": "engine.models.catalog",
     "load_model": "engine.models.loaded",
     "open_analysis": "engine.inference.analysis",
@@ -63,6 +62,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "export":  # the package of this name can be called, so that both uses of it work
+        return import_module("engine.export")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

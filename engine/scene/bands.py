@@ -145,11 +145,10 @@ def describe_bands(
             warnings.append(
                 BandWarning(f"The raster does not name its {len(facts)} bands; they were taken for {guess[1]}.")
             )
-    elif len(facts) == 4 and assigned[3] is None and set(assigned[:3]) == {"red", "green", "blue"} and not by_hand:
-        if not facts[3].description:
-            assigned[3] = "nir"
-            guessed.add(3)
-            warnings.append(BandWarning("Band 4 has no name; it was taken for near infrared."))
+    elif not by_hand and _lacks_only_nir(assigned, facts):
+        assigned[3] = "nir"
+        guessed.add(3)
+        warnings.append(BandWarning("Band 4 has no name; it was taken for near infrared."))
     for role, number in by_hand.items():
         assigned = [None if r == role else r for r in assigned]
         assigned[number - 1] = role
@@ -173,7 +172,7 @@ def rgb_bands(bands: Sequence[Band]) -> tuple[tuple[int, int, int], BandWarning 
     if {"nir", "red", "green"} <= by_role.keys():
         chosen, words = (
             (by_role["nir"], by_role["red"], by_role["green"]),
-            "colour infrared (near infrared, red, green)",
+            "near infrared, red, green",
         )
     else:
         chosen, words = (1, 2, 3), "bands 1, 2, 3"
@@ -276,6 +275,13 @@ def _one_band_a_role(found: Sequence[tuple[BandRole | None, float | None]]) -> l
             assigned[min(near)[1]] = role
             taken.add(role)
     return assigned
+
+
+def _lacks_only_nir(assigned: Sequence[BandRole | None], facts: Sequence[BandFacts]) -> bool:
+    """Red, green, blue and a fourth band that nothing is said about."""
+    return (
+        len(facts) == 4 and {"red", "green", "blue"} == set(assigned[:3]) and not (assigned[3] or facts[3].description)
+    )
 
 
 def _checked(roles: Mapping[str, int] | None, count: int) -> dict[BandRole, int]:

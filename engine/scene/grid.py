@@ -106,7 +106,7 @@ class Grid:
         if east - west >= 360.0 - 1e-9:
             west, east = -180.0, 180.0
         elif west < -180.0 or east > 180.0:
-            west, east = (float(_wrap_degrees(np.float64(v))) for v in (west, east))
+            west, east = (float(_wrap_degrees(np.asarray(v))) for v in (west, east))
         return west, max(south, -90.0), east, min(north, 90.0)
 
     @cached_property

@@ -17,7 +17,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 
 from engine.errors import SceneError
@@ -179,7 +179,7 @@ def _color(dataset: Any, index: int) -> str:
     try:
         return str(dataset.colorinterp[index - 1].name)
     except ValueError:  # a colour interpretation that this rasterio does not know yet
-        return ColorInterp.undefined.name
+        return "undefined"
 
 
 def _band_facts(dataset: Any, index: int, color: str) -> BandFacts:
@@ -245,7 +245,7 @@ def _open_error(source: str, where: str, error: Exception) -> SceneError:
         return SceneError(
             "this is no raster in a format that GDAL knows here",
             where=where,
-            remedy="Open a GeoTIFF, JPEG 2000, PNG, JPEG, VRT or another raster; `rs-engine doctor` lists what is missing.",
+            remedy="Open a GeoTIFF, JPEG 2000, PNG, JPEG or VRT; `rs-engine doctor` says what is missing.",
         )
     return SceneError(f"the raster cannot be opened: {text}", where=where, remedy="Copy or download it again.")
 

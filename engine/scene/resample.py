@@ -143,11 +143,11 @@ def _combine(
     edge = bool(rows.outside.any() or cols.outside.any())
     if whole and not edge:
         return _as_type(total, dtype), inside
-    missing = np.zeros(inside.shape, work)
+    missing: Array = np.zeros(inside.shape, work)
     if not whole and block_valid is not None:
         missing = _weigh((~block_valid)[None].astype(work), rows, cols)[0]
     covered = ((1.0 - rows.outside)[:, None] * (1.0 - cols.outside)[None, :]).astype(work)
-    share = covered - missing
+    share: Array = covered - missing
     valid = inside & (share > _TOUCH)
     divisor = np.where(valid & (share < 1.0), share, work(1.0))
     return np.where(valid, _as_type(total / divisor, dtype), dtype.type(0)), valid

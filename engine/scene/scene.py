@@ -314,7 +314,7 @@ class Scene:
     def _level_for(self, step: float) -> PixelReader:
         """The coarsest level that still has the detail.
 
-        Scenes brought to a resolution feed models, so they average from at least twice that detail; the screen need not.
+        Scenes brought to a resolution feed models, so they average from twice that detail; the screen need not.
         """
         limit = step * 1.1 if self._scale is None else step / 2
         base = self._levels[0]

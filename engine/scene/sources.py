@@ -20,7 +20,11 @@ from engine.scene.vrt import is_stack, mosaic_document, stack_document
 from engine.scene.warp import needs_warp, warped_backing
 
 RASTER_SUFFIXES = frozenset(
-    ".tif .tiff .gtiff .jp2 .j2k .img .vrt .png .jpg .jpeg .bmp .dat .bil .bsq .bip .ecw .nc .hdf .h5".split()
+    f".{suffix}"
+    for suffix in (
+        *("tif", "tiff", "gtiff", "jp2", "j2k", "img", "vrt", "png", "jpg", "jpeg"),
+        *("bmp", "dat", "bil", "bsq", "bip", "ecw", "nc", "hdf", "h5"),
+    )
 )
 """Suffixes that count as rasters in a folder; a file named by itself may have any."""
 

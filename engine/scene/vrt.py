@@ -98,7 +98,7 @@ def _same_extent(a: Header, b: Header) -> bool:
     inverse = ~fine.transform
     start = inverse @ (coarse.transform @ (0, 0))
     end = inverse @ (coarse.transform @ (coarse.width, coarse.height))
-    return (
+    return bool(
         max(abs(start[0]), abs(start[1])) < 0.5 and abs(end[0] - fine.width) < 0.5 and abs(end[1] - fine.height) < 0.5
     )
 
@@ -132,7 +132,11 @@ def _differences(first: Header, other: Header, bands: bool) -> Iterator[str]:
     pixel = max(abs(a.a), abs(a.b), abs(a.d), abs(a.e))
     drift = max(abs(a.a - b.a), abs(a.b - b.b), abs(a.d - b.d), abs(a.e - b.e)) / pixel
     if drift * max(first.width, first.height, other.width, other.height) > 0.5:
-        yield f"pixels of {abs(b.a or b.b):.7g} x {abs(b.e or b.d):.7g} here, {abs(a.a or a.b):.7g} x {abs(a.e or a.d):.7g}"
+        yield f"pixels of {_pixel(b)} here, {_pixel(a)}"
+
+
+def _pixel(transform: Affine) -> str:
+    return f"{abs(transform.a or transform.b):.7g} x {abs(transform.e or transform.d):.7g}"
 
 
 def _crs(header: Header) -> str:

@@ -40,10 +40,10 @@ def warped_backing(
     """
     by_rpc = header.rpcs
     with open_dataset(header.source, where=header.where) as dataset:
-        source_crs = CRS.from_epsg(4326) if by_rpc else header.gcps_crs
+        source_crs: Any = CRS.from_epsg(4326) if by_rpc else header.gcps_crs
         placing: dict[str, Any] = {"rpcs": dataset.rpcs} if by_rpc else {"gcps": dataset.gcps[0]}
         try:
-            target = source_crs
+            target: Any = source_crs
             if source_crs.is_geographic:
                 rough = calculate_default_transform(source_crs, source_crs, header.width, header.height, **placing)
                 target = _metric_crs(*(rough[0] @ (rough[1] / 2, rough[2] / 2)))
