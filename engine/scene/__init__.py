@@ -4,7 +4,9 @@ from rasterio.windows import Window
 
 from engine.scene.bands import ROLES, Band, BandRole
 from engine.scene.grid import Grid, GroundScale
+from engine.scene.roi import Roi, rasterize_roi, read_roi
 from engine.scene.scene import Raster, Scene, open_scene
+from engine.scene.stretch import Stretch, percentile_stretch, to_rgba
 
 __all__ = [
     "ROLES",
@@ -13,7 +15,13 @@ __all__ = [
     "Grid",
     "GroundScale",
     "Raster",
+    "Roi",
     "Scene",
+    "Stretch",
     "Window",
     "open_scene",
+    "percentile_stretch",
+    "rasterize_roi",
+    "read_roi",
+    "to_rgba",
 ]
