@@ -75,12 +75,12 @@ class Roi:
             )
         if grid.crs is not None:
             geometry = _reprojected(geometry, self.crs, grid)
-        pixels = shapely.transform(geometry, lambda xy: np.column_stack(grid.colrow(xy[:, 0], xy[:, 1])))
-        if not np.isfinite(shapely.get_coordinates(pixels)).all():
+        if not np.isfinite(shapely.get_coordinates(geometry)).all():
             raise RoiError(
-                "the region of interest reaches beyond what the scene's CRS can express",
-                remedy="Choose a region on the scene.",
+                "the region of interest lies outside the scene, beyond what the scene's CRS can express",
+                remedy="Choose a region that touches the scene, and check that its CRS is right.",
             )
+        pixels = shapely.transform(geometry, lambda xy: np.column_stack(grid.colrow(xy[:, 0], xy[:, 1])))
         clipped = _polygons(
             shapely.intersection(shapely.make_valid(pixels), shapely.box(0, 0, grid.width, grid.height))
         )

@@ -89,7 +89,7 @@ def to_rgba(raster: Raster, stretch: Stretch) -> npt.NDArray[np.uint8]:
 
 def _brightness(values: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.uint8]:
     if values.dtype == np.uint8:
-        return _scaled(np.arange(256, dtype=np.float32), low, high)[values]
+        return np.asarray(_scaled(np.arange(256, dtype=np.float32), low, high)[values])
     return _scaled(values.astype(np.float32 if values.dtype.itemsize <= 4 else np.float64), low, high)
 
 
