@@ -122,5 +122,7 @@ def parse_card(text: str, *, where: str) -> ModelCard:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "card"
         raise CardError(
-            f"the model card is not valid: {place}: {first['msg']}", where=where, remedy="Correct the card and save it again."
+            f"the model card is not valid: {place}: {first['msg']}",
+            where=where,
+            remedy="Correct the card and save it again.",
         ) from error

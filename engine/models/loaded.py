@@ -105,8 +105,7 @@ class LoadedModel:
         Returns:
             ``[B, C, H, W]`` float32, channels last.
         """
-        shape = torch.broadcast_shapes(raw.shape, self._gain.shape)
-        out = torch.empty(shape, dtype=torch.float32, device=raw.device, memory_format=torch.channels_last)
+        out = torch.empty(raw.shape, dtype=torch.float32, device=raw.device, memory_format=torch.channels_last)
         return torch.addcmul(self._offset, raw, self._gain, out=out)
 
     def __call__(self, images: Tensor) -> TokenOutput:

@@ -1,0 +1,222 @@
+"""Published HOOK tokenizer: homogeneous visual tokens (Shao et al. 2024, arXiv 2403.18593).
+
+Seeds at stride 4 from a small convolutional stem; two attention blocks that give them meaning, the first inside 2 x 2
+windows, the second over the whole image; then a few learned queries, each of which spreads its attention over all
+seeds and becomes a token. Parameter names are the authors', so their weights load as they are.
+
+Guarantees: exact at the size the weights were made for. Beyond the published code: any height and width (the
+position table is interpolated, edges that are no multiple of 4 are padded by replication), batches of one, seed maps
+that are not square, all widths as configuration. The cost grows with the square of the number of seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.errors import OptionError
+from engine.tokenizers.base import Tokenizer, Tokens
+from engine.tokenizers.position import Interpolation, position_grid
+from engine.tokenizers.transformer import Mlp, SelfAttention
+
+STRIDE = 4
+"""Pixels along the edge of a seed."""
+
+
+class DownsampleConv(nn.Module):
+    """Image -> seeds at stride 4 (method section on semantic-independent regions).
+
+    Args:
+        in_channels: Bands of the image.
+        out_channels: Channels of a seed.
+        widths: Channels at full, half and quarter resolution; the published stem has 64, 128, 256.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        full, half, quarter = widths
+        self.conv1 = nn.Conv2d(in_channels, full, 1)
+        self.module1 = nn.Sequential(nn.Conv2d(full, full, 3, padding=1), nn.BatchNorm2d(full), nn.GELU())
+        self.module2 = nn.Sequential(nn.Conv2d(full, half, 2, stride=2), nn.BatchNorm2d(half))
+        self.module3 = nn.Sequential(nn.Conv2d(half, half, 3, padding=1), nn.BatchNorm2d(half), nn.GELU())
+        self.module4 = nn.Sequential(nn.Conv2d(half, quarter, 2, stride=2), nn.BatchNorm2d(quarter))
+        self.conv2 = nn.Conv2d(quarter, out_channels, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute seeds ``[B, C, H/4, W/4]``."""
+        x = self.conv1(images)
+        x = x + self.module1(x)
+        x = self.module2(x)
+        x = x + self.module3(x)
+        seeds: Tensor = self.conv2(self.module4(x))
+        return seeds
+
+
+class SemanticBlock(nn.Module):
+    """Pre-norm attention block over a seed map ``[B, h, w, C]``, inside windows or over the whole map.
+
+    The published windows are half the edge of the training seed map. Where the map is no multiple of the window,
+    the normalised map is padded with zeros right and below, and the padding takes part (the published behaviour,
+    which weights may depend on). Maps of another size than the training one take the nearest number of windows
+    of about the same size, so that there are never more padded rows than windows.
+
+    Args:
+        dim: Channels of a seed.
+        heads: Attention heads.
+        window: Edge of a window in seeds; 0 attends over the whole map.
+        trained_edge: Edge of the seed map the window was chosen for.
+    """
+
+    def __init__(self, dim: int, heads: int, window: int, trained_edge: int) -> None:
+        super().__init__()
+        self.window = window
+        self.trained_edge = trained_edge
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = SelfAttention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine seeds; the shape stays."""
+        x = x + self._attend(self.norm1(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+    def _attend(self, x: Tensor) -> Tensor:
+        b, h, w, c = x.shape
+        if not self.window:
+            mixed: Tensor = self.attn(x.reshape(b, h * w, c))
+            return mixed.view(b, h, w, c)
+        wh, ww = self._window_edge(h), self._window_edge(w)
+        pad_h, pad_w = -h % wh, -w % ww
+        if pad_h or pad_w:
+            x = F.pad(x, (0, 0, 0, pad_w, 0, pad_h))
+        rows, cols = (h + pad_h) // wh, (w + pad_w) // ww
+        parts = x.view(b, rows, wh, cols, ww, c).transpose(2, 3).reshape(b * rows * cols, wh * ww, c)
+        attended: Tensor = self.attn(parts)
+        whole = attended.view(b, rows, cols, wh, ww, c).transpose(2, 3).reshape(b, rows * wh, cols * ww, c)
+        return whole[:, :h, :w]
+
+    def _window_edge(self, edge: int) -> int:
+        if edge == self.trained_edge:
+            return self.window
+        count = max(1, round(edge / self.window))
+        return -(-edge // count)
+
+
+class MatchAttention(nn.Module):
+    """One-head cross-attention from tokens to seeds; its map says which seeds a token is made of.
+
+    Args:
+        seed_dim: Channels of a seed.
+        embed_dim: Width of a token.
+        key_dim: Width in which they are compared; published is half the seed's.
+    """
+
+    def __init__(self, seed_dim: int, embed_dim: int, key_dim: int) -> None:
+        super().__init__()
+        self.scale = key_dim**-0.5
+        self.norm_media = nn.LayerNorm(seed_dim)
+        self.norm_latents = nn.LayerNorm(embed_dim)
+        self.to_q = nn.Linear(embed_dim, key_dim, bias=False)
+        self.to_kv = nn.Linear(seed_dim, 2 * key_dim, bias=False)
+        self.to_out = nn.Linear(key_dim, embed_dim, bias=False)
+
+    def forward(self, latents: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Gather seeds ``[B, S, C]`` into latents ``[N, D]`` or ``[B, N, D]``.
+
+        Returns:
+            What each token gathered ``[B, N, D]``, and the map ``[B, N, S]``, float32, each row of which sums to one.
+        """
+        q = self.to_q(self.norm_latents(latents)) * self.scale
+        k, v = self.to_kv(self.norm_media(seeds)).chunk(2, dim=-1)
+        attention = (q @ k.transpose(1, 2)).softmax(dim=-1, dtype=torch.float32)
+        return self.to_out(attention.to(v.dtype) @ v), attention
+
+
+@dataclass(frozen=True, slots=True)
+class Perceived:
+    """Tokens with the seeds they were gathered from.
+
+    Attributes:
+        tokens: The tokens.
+        seeds: ``[B, C, h, w]`` seeds at stride 4.
+        padded_size: Height and width in pixels that the seeds cover: the image's, rounded up to multiples of 4.
+    """
+
+    tokens: Tokens
+    seeds: Tensor
+    padded_size: tuple[int, int]
+
+
+class HookTokenizer(Tokenizer):
+    """Image -> homogeneous tokens (see the module's first lines).
+
+    Args:
+        image_size: Edge in pixels of the square images the position table is for.
+        in_channels: Bands of the image.
+        seed_dim: Channels of a seed.
+        token_count: Tokens ``N``.
+        embed_dim: Width of a token.
+        stem_widths: Channels of the stem at full, half and quarter resolution.
+        seed_heads: Attention heads of the semantic module.
+        interpolation: How the position table is brought to other sizes.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 224,
+        in_channels: int = 3,
+        seed_dim: int = 512,
+        token_count: int = 6,
+        embed_dim: int = 768,
+        stem_widths: Sequence[int] = (64, 128, 256),
+        seed_heads: int = 8,
+        interpolation: Interpolation = "bicubic",
+    ) -> None:
+        super().__init__()
+        if image_size < 2 * STRIDE or image_size % STRIDE:
+            raise OptionError(f"image_size is {image_size}", remedy="It must be a multiple of 4, at least 8.")
+        if token_count < 1 or len(stem_widths) != 3:
+            raise OptionError("token_count must be at least 1 and stem_widths three numbers")
+        self.embed_dim = embed_dim
+        self.edge = image_size // STRIDE
+        self.interpolation: Interpolation = interpolation
+        self.pos_embed = nn.Parameter(0.02 * torch.randn(1, self.edge**2, seed_dim))
+        self.query = nn.Parameter(torch.randn(token_count, embed_dim))
+        self.downsample_module = DownsampleConv(in_channels, seed_dim, stem_widths)
+        self.semantic_module = nn.Sequential(
+            SemanticBlock(seed_dim, seed_heads, self.edge // 2, self.edge),
+            SemanticBlock(seed_dim, seed_heads, 0, self.edge),
+        )
+        self.match_attn = MatchAttention(seed_dim, embed_dim, seed_dim // 2)
+        self.match_ff = nn.Sequential(
+            nn.LayerNorm(embed_dim),
+            nn.Linear(embed_dim, 4 * embed_dim, bias=False),
+            nn.GELU(),
+            nn.Linear(4 * embed_dim, embed_dim, bias=False),
+        )
+
+    def perceive(self, images: Tensor) -> Perceived:
+        """Tokenize and keep the seeds."""
+        height, width = images.shape[-2:]
+        pad_bottom, pad_right = -height % STRIDE, -width % STRIDE
+        if pad_bottom or pad_right:
+            images = F.pad(images, (0, pad_right, 0, pad_bottom), mode="replicate")
+        seeds = self.downsample_module(images).permute(0, 2, 3, 1)
+        b, h, w, _ = seeds.shape
+        seeds = seeds + position_grid(self.pos_embed, self.edge, h, w, self.interpolation)
+        seeds = self.semantic_module(seeds)
+        gathered, attention = self.match_attn(self.query, seeds.reshape(b, h * w, -1))
+        features = gathered + self.query
+        features = features + self.match_ff(features)
+        tokens = Tokens(features, attention.unflatten(2, (h, w)), attention[:, None])
+        return Perceived(tokens, seeds.permute(0, 3, 1, 2), (height + pad_bottom, width + pad_right))
+
+    def forward(self, images: Tensor) -> Tokens:
+        """Tokenize ``[B, C, H, W]``; the assignment has a cell for every 4 x 4 pixels, ``ceil(H/4)`` rows."""
+        return self.perceive(images).tokens
