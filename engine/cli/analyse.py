@@ -1,0 +1,235 @@
+"""``rs-engine analyse``: one scene or many through a model, each into its own analysis folder.
+
+Guarantees: a scene that fails does not stop those after it, but the exit code tells; Ctrl-C keeps what is done and
+says how to go on; options are checked before any model is loaded.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.cli.console import plain, print_json, say, say_error, say_warning, seconds_text
+from engine.cli.interrupt import interruptible
+from engine.errors import CancelledError, EngineError, OptionError
+
+if TYPE_CHECKING:
+    from engine.inference.events import Event, Finished
+    from engine.inference.options import AnalysisOptions
+    from engine.models.loaded import LoadedModel
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A scene to analyse: where it comes from, where the analysis goes."""
+
+    sources: tuple[str, ...]
+    title: str
+    out: Path
+
+    @property
+    def source(self) -> str | tuple[str, ...]:
+        return self.sources[0] if len(self.sources) == 1 else self.sources
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("analyse")(analyse_command)
+
+
+def analyse_command(
+    scenes: Annotated[list[str], typer.Argument(metavar="SCENE…", help="Files, folders of tiles, VRTs, addresses.")],
+    out: Annotated[Path, typer.Option("--out", help="Analysis folder; with several scenes a folder of folders.")],
+    model: Annotated[
+        str | None, typer.Option(help="A name that `rs-engine models` lists, or a checkpoint; by default land cover.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    window: Annotated[int | None, typer.Option(help="Edge of a window in pixels; by default the model's.")] = None,
+    overlap: Annotated[int | None, typer.Option(help="Overlap of windows in pixels; by default the model's.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Windows a batch; by default the device decides.")] = None,
+    bands: Annotated[
+        str | None, typer.Option(help="Scene bands for the model's bands, as 3,2,1; by default found by colour.")
+    ] = None,
+    gsd: Annotated[
+        str, typer.Option(help="Resolution: auto, native, model, or metres a pixel.", show_default=True)
+    ] = "auto",
+    roi: Annotated[Path | None, typer.Option(help="Vector file with the region of interest, in any CRS.")] = None,
+    crs: Annotated[str | None, typer.Option(help="CRS to assume, as EPSG:32632.")] = None,
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    min_region_m2: Annotated[
+        float | None, typer.Option("--min-region-m2", help="Smaller regions join a neighbour; 0 keeps all.")
+    ] = None,
+    mosaic: Annotated[bool, typer.Option(help="Take all paths as one scene.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace another analysis in the folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the run's events, one JSON object a line.")] = False,
+) -> None:
+    """Run a model over scenes: class map, confidence and regions into an analysis folder.
+
+    Started again with the same options, an interrupted run goes on where it stopped.
+    """
+    options = _options(
+        device=device,
+        window_px=window,
+        overlap_px=overlap,
+        batch=batch,
+        bands=_bands(bands),
+        gsd=_gsd(gsd),
+        precision=precision,
+        min_region_m2=min_region_m2,
+        roi=_roi(roi),
+    )
+    tasks = _tasks(scenes, out, mosaic)
+    from engine.models.catalog import DEFAULT_MODEL
+    from engine.models.loaded import load_model
+
+    worst = 0
+    with interruptible() as interrupted:
+        loaded = load_model(model or DEFAULT_MODEL)
+        for number, task in enumerate(tasks, 1):
+            if len(tasks) > 1 and not as_json:
+                say(f"[{number}/{len(tasks)}] {task.title} -> {task.out}")
+            try:
+                _run(task, loaded, options, crs, overwrite, as_json, interrupted)
+            except CancelledError as error:
+                _say_cancelled(task, error, as_json)
+                raise typer.Exit(error.exit_code) from None
+            except EngineError as error:
+                say_error(error)
+                if as_json:
+                    print_json({"event": "error", "scene": task.title, "message": error.message})
+                worst = max(worst, error.exit_code)
+    if worst:
+        raise typer.Exit(worst)
+
+
+def _run(
+    task: _Task,
+    model: LoadedModel,
+    options: AnalysisOptions,
+    crs: str | None,
+    overwrite: bool,
+    as_json: bool,
+    interrupted: Callable[[], bool],
+) -> None:
+    from engine.cli.progress import RunProgress
+    from engine.inference.events import Finished, WarningRaised
+    from engine.inference.run import analyse
+    from engine.scene import Scene
+
+    finished: Finished | None = None
+    with Scene.open(task.source, crs=crs) as scene, RunProgress(task.title, hidden=as_json) as bars:
+        if not as_json:
+            for warning in scene.warnings:
+                say_warning(warning)
+        for event in analyse(scene, model, task.out, options, overwrite=overwrite, cancel=interrupted):
+            if as_json:
+                print_json(event_facts(event, task.title))
+            elif isinstance(event, WarningRaised):
+                say_warning(event.warning)
+            else:
+                bars.show(event)
+            if isinstance(event, Finished):
+                finished = event
+    if finished is None:
+        raise CancelledError("the run was cancelled")
+    if not as_json:
+        _report(finished)
+
+
+def event_facts(event: Event, scene: str) -> dict[str, Any]:
+    """An event as a JSON object: its kind in ``event``, its fields beside it."""
+    from engine.inference.events import WarningRaised
+
+    if isinstance(event, WarningRaised):
+        return {"event": "warning", "scene": scene, **plain(event.warning)}
+    name = "".join(f"_{c.lower()}" if c.isupper() else c for c in type(event).__name__).lstrip("_")
+    return {"event": name, "scene": scene, **plain(event)}
+
+
+def _report(finished: Finished) -> None:
+    from engine.inference.analysis import open_analysis
+
+    shares = ", ".join(f"{s.name} {s.share:.1%}" for s in open_analysis(finished.out_dir).class_shares() if s.share)
+    typer.echo(f"{finished.out_dir}: {finished.regions} regions in {seconds_text(finished.seconds)}")
+    if shares:
+        typer.echo(f"  {shares}")
+
+
+def _say_cancelled(task: _Task, error: CancelledError, as_json: bool) -> None:
+    again = shlex.join(["rs-engine", *(word for word in sys.argv[1:] if word != "--overwrite")])
+    if as_json:
+        print_json({"event": "cancelled", "scene": task.title, "out_dir": task.out})
+    say(f"Cancelled. What is done is kept in {task.out}; to go on: {again}")
+
+
+def _tasks(scenes: Sequence[str], out: Path, mosaic: bool) -> list[_Task]:
+    if mosaic or len(scenes) == 1:
+        title = Path(scenes[0]).name if len(scenes) == 1 else f"{len(scenes)} files"
+        return [_Task(tuple(scenes), title, out)]
+    tasks: list[_Task] = []
+    taken: set[str] = set()
+    for scene in scenes:
+        name = Path(scene.rstrip("/")).stem or "scene"
+        folder, number = name, 1
+        while folder in taken:
+            number += 1
+            folder = f"{name}-{number}"
+        taken.add(folder)
+        tasks.append(_Task((scene,), Path(scene).name, out / folder))
+    return tasks
+
+
+def _options(**values: Any) -> AnalysisOptions:
+    from pydantic import ValidationError
+
+    from engine.inference.options import AnalysisOptions
+
+    names = {"window_px": "--window", "overlap_px": "--overlap"}
+    try:
+        return AnalysisOptions(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        option = names.get(field, "--" + field.replace("_", "-"))
+        raise OptionError(
+            f"{option} {values[field]} cannot be used: {first['msg'].lower()}",
+            remedy="`rs-engine analyse --help` says what it takes.",
+        ) from error
+
+
+def _bands(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 1:
+        raise OptionError(f"--bands {text!r} is no list of band numbers", remedy="Count from 1, as in --bands 3,2,1.")
+    return numbers
+
+
+def _gsd(text: str) -> str | float:
+    if text in ("auto", "native", "model"):
+        return text
+    try:
+        metres = float(text)
+    except ValueError:
+        metres = 0.0
+    if not 0 < metres < float("inf"):
+        raise OptionError(f"--gsd {text!r} cannot be used", remedy="Use auto, native, model, or metres as in --gsd 4.")
+    return metres
+
+
+def _roi(path: Path | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    from engine.scene.roi import read_roi
+
+    return read_roi(path).to_json()
