@@ -6,6 +6,7 @@ stale requests are never read; a layer's source is closed only after its last re
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
@@ -62,15 +63,12 @@ class Result:
     error: str | None
 
 
-class TileLoader(QObject):
-    """A few threads that read the tiles that are wanted now."""
+class TilePool:
+    """The threads and what they work on; knows nothing of Qt's objects, so it may outlive the widget by a moment."""
 
-    ready = Signal()
-    """Results wait to be taken; emitted once until :meth:`take` is called."""
-
-    def __init__(self, threads: int | None = None, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._count = threads or min(max(os.cpu_count() or 1, 2), 4)
+    def __init__(self, threads: int) -> None:
+        self.notify: Callable[[], None] = lambda: None
+        self._count = threads
         self._threads: list[threading.Thread] = []
         self._wake = threading.Condition()
         self._queue: deque[Request] = deque()
@@ -78,14 +76,17 @@ class TileLoader(QObject):
         self._done: list[Result] = []
         self._retired: dict[int, Callable[[], None]] = {}
         self._closed = False
-        self.reads = 0
-        """Tiles painted so far."""
 
     @property
     def pending(self) -> int:
         """Requests not answered yet."""
         with self._wake:
             return len(self._queue) + len(self._running) + len(self._done)
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """The threads that have been started."""
+        return list(self._threads)
 
     def want(self, requests: Iterable[Request]) -> None:
         """Read these tiles, in this order; whatever was wanted before and not started is dropped."""
@@ -115,7 +116,7 @@ class TileLoader(QObject):
                     request.stale = True
 
     def retire(self, layer: int, close: Callable[[], None]) -> None:
-        """Read nothing more for a layer, then close what it reads from (off the GUI thread)."""
+        """Read nothing more for a layer, then close what it reads from (on a thread, if there is one)."""
         with self._wake:
             self._queue = deque(r for r in self._queue if r.layer != layer)
             for request in [*self._running.values(), *(r.request for r in self._done)]:
@@ -125,10 +126,10 @@ class TileLoader(QObject):
                 self._retired[layer] = close
                 self._wake.notify_all()
                 return
-        _close_quietly(close)
+        _close_source(close)
 
     def close(self) -> None:
-        """Stop, and wait for the reads in progress. Nothing is read afterwards."""
+        """Stop, and wait for the reads in progress. Nothing is read or told afterwards."""
         with self._wake:
             self._closed = True
             self._queue.clear()
@@ -138,7 +139,7 @@ class TileLoader(QObject):
         self._threads.clear()
         self._done.clear()
         while self._retired:
-            _close_quietly(self._retired.popitem()[1])
+            _close_source(self._retired.popitem()[1])
 
     def _in_flight(self, request: Request) -> bool:
         running = self._running.get((request.layer, request.key))
@@ -167,19 +168,65 @@ class TileLoader(QObject):
             if task is None:
                 return
             if not isinstance(task, Request):
-                _close_quietly(task)
+                _close_source(task)
                 continue
             picture, error = _painted(task)
             with self._wake:
                 del self._running[(task.layer, task.key)]
-                self.reads += 1
                 first = not self._done
                 if not task.dropped and not self._closed:
                     self._done.append(Result(task, picture, error))
-                emit = first and bool(self._done) and not self._closed
+                tell = first and bool(self._done) and not self._closed
                 self._wake.notify_all()
-            if emit:
-                self.ready.emit()
+            if tell:
+                self.notify()
+
+
+class TileLoader(QObject):
+    """A few threads that read the tiles that are wanted now.
+
+    Args:
+        threads: How many; by default one for each core, from two to four.
+        parent: Its widget. When that dies without a word, the threads end with it.
+    """
+
+    ready = Signal()
+    """Results wait to be taken; emitted once until :meth:`take` is called."""
+
+    def __init__(self, threads: int | None = None, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.pool = TilePool(threads or min(max(os.cpu_count() or 1, 2), 4))
+        self.pool.notify = self.ready.emit
+        (parent or self).destroyed.connect(functools.partial(_end, self.pool))
+
+    @property
+    def pending(self) -> int:
+        """Requests not answered yet."""
+        return self.pool.pending
+
+    def want(self, requests: Iterable[Request]) -> None:
+        """Read these tiles, in this order; whatever was wanted before and not started is dropped."""
+        self.pool.want(requests)
+
+    def take(self) -> list[Result]:
+        """The results since the last call."""
+        return self.pool.take()
+
+    def mark_stale(self, layer: int, touched: Callable[[TileKey], bool]) -> None:
+        """Values of a layer have changed: what is being read now may be out of date when it comes."""
+        self.pool.mark_stale(layer, touched)
+
+    def retire(self, layer: int, close: Callable[[], None]) -> None:
+        """Read nothing more for a layer, then close what it reads from (off the GUI thread)."""
+        self.pool.retire(layer, close)
+
+    def close(self) -> None:
+        """Stop, and wait for the reads in progress. Nothing is read afterwards."""
+        self.pool.close()
+
+
+def _end(pool: TilePool, *_: object) -> None:
+    pool.close()
 
 
 def _painted(request: Request) -> tuple[Picture | None, str | None]:
@@ -188,11 +235,11 @@ def _painted(request: Request) -> tuple[Picture | None, str | None]:
     except EngineError as error:
         return None, error.message
     except Exception as error:  # a fault in one tile is shown on the map; it must not end the thread
-        log.exception("tile %s could not be painted", request.key)
+        log.warning("tile %s could not be painted", request.key, exc_info=True)
         return None, f"{type(error).__name__}: {error}"
 
 
-def _close_quietly(close: Callable[[], None]) -> None:
+def _close_source(close: Callable[[], None]) -> None:
     try:
         close()
     except Exception:  # the layer is gone already; the log is the only one left to tell
