@@ -1,0 +1,227 @@
+"""An analysis on disk, finished or still growing: its maps, regions and numbers.
+
+Guarantees: reads are thread-safe; a map can be read while the run goes on, rows that are not final yet are nodata; an
+analysis that becomes complete under an open object is noticed at the next read; folders of newer versions and foreign
+folders are refused with a sentence. Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from engine.errors import AnalysisError
+from engine.inference.growing import GrowingMaps
+from engine.inference.info import (
+    NODATA_CLASS,
+    NODATA_CONFIDENCE,
+    NODATA_REGION,
+    AnalysisInfo,
+    ClassShare,
+    read_info,
+)
+from engine.inference.plan import WindowPlan
+from engine.inference.store import INFO_NAME, PARTIAL_NAME
+from engine.models.card import ModelCard
+from engine.scene import Grid
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+    from engine.regions.table import Region
+
+Layer = Literal["classes", "confidence", "regions"]
+LAYER_TYPES: dict[Layer, tuple[npt.DTypeLike, int]] = {
+    "classes": (np.uint8, NODATA_CLASS),
+    "confidence": (np.uint8, NODATA_CONFIDENCE),
+    "regions": (np.uint32, NODATA_REGION),
+}
+
+
+def open_analysis(path: str | Path) -> Analysis:
+    """Open an analysis folder; one whose run is unfinished opens too, with ``complete`` False.
+
+    Raises:
+        AnalysisError: It is no analysis, or one of a newer version.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise AnalysisError(
+            "there is no such analysis folder", where=folder, remedy="Give the folder a run has written."
+        )
+    final, begun = folder / INFO_NAME, folder / PARTIAL_NAME / "run.json"
+    for source in (final, begun):
+        if source.exists():
+            return Analysis(folder, read_info(source), complete=source is final)
+    raise AnalysisError("the folder holds no analysis", where=folder, remedy="Give the folder a run has written.")
+
+
+class Analysis:
+    """An analysis, opened with :func:`open_analysis`.
+
+    Attributes:
+        path: Its folder.
+        grid: The grid its maps lie on.
+    """
+
+    def __init__(self, path: Path, info: AnalysisInfo, *, complete: bool) -> None:
+        self.path = path
+        self.grid: Grid = info.grid.grid()
+        self._info = info
+        self._complete = complete
+        self._lock = threading.Lock()
+        self._handles: dict[str, list[Any]] = {}
+        self._growing = None if complete else GrowingMaps(path / PARTIAL_NAME, self.plan)
+        self._regions: gpd.GeoDataFrame | None = None
+
+    @property
+    def info(self) -> AnalysisInfo:
+        """What is in ``analysis.json``."""
+        return self._info
+
+    @property
+    def card(self) -> ModelCard:
+        """Card of the model that ran."""
+        return self._info.model.card
+
+    @property
+    def plan(self) -> WindowPlan:
+        """The windows of the run."""
+        resolved = self._info.resolved
+        return WindowPlan(self.grid.width, self.grid.height, resolved.window_px, resolved.overlap_px)
+
+    @property
+    def complete(self) -> bool:
+        """True once everything is on disk; asks the disk until then."""
+        if not self._complete and (self.path / INFO_NAME).exists():
+            with self._lock:
+                self._info = read_info(self.path / INFO_NAME)
+                self._complete = True
+        return self._complete
+
+    def read(
+        self, layer: Layer, window: Window | None = None, out_shape: tuple[int, int] | None = None
+    ) -> npt.NDArray[Any]:
+        """Read a map, taking the nearest pixel where the scale changes.
+
+        Args:
+            layer: ``classes`` (255 is nodata), ``confidence`` (percent, 0 is nodata) or ``regions`` (0 is none).
+            window: Rectangle of the grid, which may reach outside; everything by default.
+            out_shape: Rows and columns of the result.
+
+        Raises:
+            AnalysisError: The map is gone or damaged.
+        """
+        if layer not in LAYER_TYPES:
+            raise AnalysisError(
+                f"there is no layer {layer!r}", where=self.path, remedy=f"Use {', '.join(LAYER_TYPES)}."
+            )
+        dtype, nodata = LAYER_TYPES[layer]
+        window = Window(0, 0, self.grid.width, self.grid.height) if window is None else window
+        shape = out_shape or (max(1, round(window.height)), max(1, round(window.width)))
+        rows, row_place = _inside(window.row_off, window.height, shape[0], self.grid.height)
+        cols, col_place = _inside(window.col_off, window.width, shape[1], self.grid.width)
+        out = np.full(shape, nodata, dtype)
+        if rows.size == 0 or cols.size == 0:
+            return out
+        if self.complete:
+            out[row_place, col_place] = self._read_final(layer, rows, cols)
+        else:
+            assert self._growing is not None
+            self._growing.read(layer, rows, cols, out[row_place, col_place])
+        return out
+
+    def regions(self) -> gpd.GeoDataFrame:
+        """All regions, indexed by ``region_id``; empty until the run is complete. Read once, then kept."""
+        from engine.regions.table import read_regions
+
+        if not self.complete:
+            raise AnalysisError(
+                "the regions are not there before the run is complete", where=self.path, remedy="Let the run finish."
+            )
+        with self._lock:
+            if self._regions is None:
+                self._regions = read_regions(self.path / "regions.parquet")
+            return self._regions
+
+    def region(self, region_id: int) -> Region:
+        """One region with its attributes and outline.
+
+        Raises:
+            AnalysisError: There is none of this number.
+        """
+        from engine.regions.table import region_of
+
+        return region_of(self.regions(), self.grid, region_id)
+
+    def region_id_at(self, col: float, row: float) -> int:
+        """Region at a grid position, 0 where there is none."""
+        if not (0 <= col < self.grid.width and 0 <= row < self.grid.height):
+            return NODATA_REGION
+        return int(self.read("regions", Window(int(col), int(row), 1, 1))[0, 0])
+
+    def class_shares(self) -> list[ClassShare]:
+        """How much of the scene each class covers; counted from the rows so far while the run goes on."""
+        if self.complete:
+            return list(self._info.class_shares)
+        assert self._growing is not None
+        return self._growing.class_shares(self.grid, self.card.classes)
+
+    def close(self) -> None:
+        """Close the files; reading opens them again."""
+        with self._lock:
+            handles, self._handles = self._handles, {}
+        for pool in handles.values():
+            for handle in pool:
+                handle.close()
+
+    def __enter__(self) -> Analysis:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read_final(self, layer: Layer, rows: npt.NDArray[np.intp], cols: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        """Pixels at grid rows and columns, through the overview that still has one for each."""
+        top, left = int(rows[0]), int(cols[0])
+        height, width = int(rows[-1]) + 1 - top, int(cols[-1]) + 1 - left
+        shape = rows.size, cols.size
+        step = min(height / shape[0], width / shape[1])
+        with self._lock:
+            pool = self._handles.setdefault(layer, [])
+            handle = pool.pop() if pool else None
+        path = self.path / f"{layer}.tif"
+        try:
+            if handle is None:
+                handle = rasterio.open(path)
+            if step >= 2:
+                window = Window(left, top, width, height)
+                return np.asarray(handle.read(1, window=window, out_shape=shape, resampling=Resampling.nearest))
+            block = handle.read(1, window=Window(left, top, width, height))
+        except (RasterioError, OSError) as error:
+            raise AnalysisError(
+                f"the map cannot be read: {error}", where=path, remedy="Run the analysis again."
+            ) from error
+        finally:
+            if handle is not None:
+                with self._lock:
+                    self._handles.setdefault(layer, []).append(handle)
+        return np.asarray(block[np.ix_(rows - top, cols - left)])
+
+
+def _inside(start: float, length: float, count: int, size: int) -> tuple[npt.NDArray[np.intp], slice]:
+    """Nearest grid pixels of ``count`` samples along an axis that lie on the grid, and which samples they are."""
+    centres = np.floor(start + (np.arange(count) + 0.5) * (length / count)).astype(np.intp)
+    inside = np.flatnonzero((centres >= 0) & (centres < size))
+    if inside.size == 0:
+        return centres[:0], slice(0, 0)
+    place = slice(int(inside[0]), int(inside[-1]) + 1)
+    return centres[place], place

@@ -1,0 +1,216 @@
+"""What a run will do to a scene, and what the user should know before it: resolution, bands, radiometry.
+
+Guarantees: nothing is run and nothing but one small overview is read; every mismatch between scene and card is either
+an error with a remedy or a warning in :attr:`RunCheck.warnings`; the scaling of a scene of another data type than the
+model's is one straight line a band for the whole scene, never a tile's own. Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import BandError, EngineWarning, GroundResolutionWarning, OptionError, RadiometryWarning, SceneError
+from engine.inference.info import BandScaling
+from engine.inference.options import AnalysisOptions
+from engine.inference.plan import WindowPlan
+from engine.models.card import ModelCard
+from engine.scene import Scene
+
+LOW_PERCENT, HIGH_PERCENT = 2.0, 98.0
+_SAMPLE_PX = 1024
+"""Longest side of the overview that percentiles are taken from."""
+_CLASS_LIMIT = 254
+_RANGE_FACTOR = 2.0
+"""A card without a range of resolutions is taken to hold within this factor of its own."""
+_INTEGER_RANGE = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0), "int16": (-32768.0, 32767.0)}
+
+
+@dataclass(frozen=True)
+class RunCheck:
+    """A run as it would happen.
+
+    Attributes:
+        scene: The scene on the grid the run works on; the one that came in where nothing is resampled.
+        gsd_m: Resolution the scene is resampled to, None at its own.
+        bands: 1-based scene bands for the card's bands.
+        plan: The windows.
+        scaling: How values are brought into the card's range, None where they are taken as stored.
+        warnings: What to tell the user before the run.
+    """
+
+    scene: Scene
+    gsd_m: float | None
+    bands: tuple[int, ...]
+    plan: WindowPlan
+    scaling: BandScaling | None
+    warnings: tuple[EngineWarning, ...]
+
+
+def check_run(scene: Scene, card: ModelCard, options: AnalysisOptions) -> RunCheck:
+    """Hold a scene against a model's card.
+
+    Raises:
+        EngineError: The scene cannot be analysed with this model and these options; the message says what would work.
+    """
+    if card.task != "segmentation" or len(card.classes) > _CLASS_LIMIT:
+        raise OptionError(
+            f"the model {card.name} does not draw class maps of up to {_CLASS_LIMIT} classes",
+            where="model",
+            remedy="Choose a model whose task is segmentation.",
+        )
+    if np.dtype(scene.dtype).kind not in "uif":
+        raise SceneError(
+            f"the scene holds {scene.dtype} values, models take real numbers",
+            where=scene.name,
+            remedy="Convert it to its magnitude first, for example with gdal_calc.",
+        )
+    warnings: list[EngineWarning] = list(scene.warnings)
+    bands = _bands(scene, card, options)
+    gsd_m = _target_gsd(scene.gsd_m, card, options, warnings)
+    resampled = scene.at_gsd(gsd_m) if gsd_m is not None else scene
+    overlap = _overlap(card, options)
+    plan = WindowPlan(resampled.width, resampled.height, options.window_px or card.window_px, overlap)
+    scaling = _scaling(scene, card, bands, warnings)
+    return RunCheck(resampled, gsd_m, bands, plan, scaling, tuple(warnings))
+
+
+def _overlap(card: ModelCard, options: AnalysisOptions) -> int:
+    if options.overlap_px is not None:
+        return options.overlap_px
+    if options.window_px is None:
+        return card.overlap_px
+    return round(card.overlap_px * options.window_px / card.window_px)
+
+
+def _bands(scene: Scene, card: ModelCard, options: AnalysisOptions) -> tuple[int, ...]:
+    if options.bands is None:
+        return tuple(scene.band_indices(card.bands))
+    wanted = f"{len(card.bands)} ({', '.join(card.bands)})"
+    if len(options.bands) != len(card.bands):
+        raise BandError(
+            f"{len(options.bands)} bands are given, the model {card.name} takes {wanted}",
+            where=scene.name,
+            remedy="Give one band number for each, in this order.",
+        )
+    count = len(scene.bands)
+    wrong = [b for b in options.bands if not 1 <= b <= count]
+    if wrong:
+        raise BandError(
+            f"there is no band {wrong[0]}, the scene has {count}",
+            where=scene.name,
+            remedy=f"Give band numbers from 1 to {count}.",
+        )
+    return options.bands
+
+
+def _target_gsd(
+    gsd_m: float | None, card: ModelCard, options: AnalysisOptions, warnings: list[EngineWarning]
+) -> float | None:
+    """Resolution to resample to, None for the scene's own."""
+    wanted = options.gsd
+    if isinstance(wanted, float | int):
+        if wanted <= 0:
+            raise OptionError(f"a resolution of {wanted} m is impossible", where="gsd", remedy="Give metres above 0.")
+        if gsd_m is None:
+            raise _no_gsd("gsd")
+        return float(wanted)
+    if card.gsd_m is None:
+        if wanted == "model":
+            raise OptionError(
+                f"the model {card.name} names no resolution", where="gsd", remedy="Use native or give metres."
+            )
+        return None
+    if gsd_m is None:
+        if wanted == "model":
+            raise _no_gsd("gsd")
+        warnings.append(
+            GroundResolutionWarning(
+                f"The scene does not say how large its pixels are; the model was trained at {card.gsd_m:g} m. "
+                "The scene is taken at its own pixels."
+            )
+        )
+        return None
+    if wanted == "model":
+        return card.gsd_m
+    low, high = card.gsd_range_m or (card.gsd_m / _RANGE_FACTOR, card.gsd_m * _RANGE_FACTOR)
+    # A little slack: pixels in degrees or map units come to a metre size with decimals.
+    if low / 1.05 <= gsd_m <= high * 1.05:
+        return None
+    facts = f"The scene has pixels of {gsd_m:.3g} m, the model was trained for {low:g} to {high:g} m"
+    if wanted == "native":
+        warnings.append(GroundResolutionWarning(f"{facts}. Expect poorer classes, or let the scene be resampled."))
+        return None
+    target = low if gsd_m < low else high
+    warnings.append(GroundResolutionWarning(f"{facts}. It is resampled to {target:g} m for the run."))
+    return target
+
+
+def _no_gsd(option: str) -> OptionError:
+    return OptionError(
+        "the scene does not say how large its pixels are, so it cannot be resampled to metres",
+        where=option,
+        remedy="Use the resolution native, or give the scene a CRS.",
+    )
+
+
+def _scaling(
+    scene: Scene, card: ModelCard, bands: tuple[int, ...], warnings: list[EngineWarning]
+) -> BandScaling | None:
+    trained = card.scaling
+    low, high = _percentiles(scene, bands)
+    if scene.dtype == trained.dtype:
+        outside = [
+            name
+            for name, a, b, c, d in zip(card.bands, low, high, trained.low, trained.high, strict=True)
+            if _apart(a, b, c, d)
+        ]
+        if outside:
+            warnings.append(
+                RadiometryWarning(
+                    f"The values of {', '.join(outside)} lie far outside those the model was trained on. "
+                    "They are taken as they are; expect poorer classes."
+                )
+            )
+        return None
+    gains, offsets = [], []
+    for a, b, c, d in zip(low, high, trained.low, trained.high, strict=True):
+        gain = (d - c) / (b - a) if b > a else 0.0
+        gains.append(gain)
+        offsets.append(c - a * gain if b > a else 0.5 * (c + d))
+    spans = "; ".join(f"{name} {a:.4g} to {b:.4g}" for name, a, b in zip(card.bands, low, high, strict=True))
+    warnings.append(
+        RadiometryWarning(
+            f"The scene stores {scene.dtype}, the model was trained on {trained.dtype}. The middle 96 % of the scene's "
+            f"values are mapped to the range of the training data ({spans})."
+        )
+    )
+    return BandScaling(
+        low=low, high=high, gain=tuple(gains), offset=tuple(offsets), clip=_INTEGER_RANGE.get(trained.dtype)
+    )
+
+
+def _apart(low: float, high: float, trained_low: float, trained_high: float) -> bool:
+    """True where the middle of a band's values lies outside twice the range of the training data."""
+    middle, span = 0.5 * (low + high), trained_high - trained_low
+    return not trained_low - 0.5 * span <= middle <= trained_high + 0.5 * span
+
+
+def _percentiles(scene: Scene, bands: tuple[int, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    scale = min(1.0, _SAMPLE_PX / max(scene.width, scene.height))
+    shape = max(1, round(scene.height * scale)), max(1, round(scene.width * scale))
+    raster = scene.read(bands=bands, out_shape=shape, resampling="nearest")
+    lows, highs = [], []
+    for values in raster.data:
+        seen: npt.NDArray[np.float64] = values[raster.valid].astype(np.float64)
+        seen = seen[np.isfinite(seen)]
+        if seen.size == 0:
+            lows.append(0.0)
+            highs.append(0.0)
+            continue
+        a, b = np.percentile(seen, (LOW_PERCENT, HIGH_PERCENT))
+        lows.append(float(a))
+        highs.append(float(b))
+    return tuple(lows), tuple(highs)
