@@ -119,14 +119,11 @@ def _run(
 ) -> None:
     from engine.cli.progress import RunProgress
     from engine.inference.events import Finished, WarningRaised
-    from engine.inference.run import analyse
+    from engine.inference.pipeline import analyse
     from engine.scene import Scene
 
     finished: Finished | None = None
     with Scene.open(task.source, crs=crs) as scene, RunProgress(task.title, hidden=as_json) as bars:
-        if not as_json:
-            for warning in scene.warnings:
-                say_warning(warning)
         for event in analyse(scene, model, task.out, options, overwrite=overwrite, cancel=interrupted):
             if as_json:
                 print_json(event_facts(event, task.title))

@@ -71,9 +71,18 @@ def _rounded(outlines: Outlines) -> Outlines:
     broken = ~shapely.is_valid(rounded)
     if broken.any():
         repaired = shapely.set_precision(outlines[broken], 10.0**-DIGITS, mode="valid_output")
-        gone = shapely.is_empty(repaired)  # thinner than a centimetre: better exact than lost
-        rounded[broken] = np.where(gone, outlines[broken], repaired)
+        gone = shapely.is_empty(repaired)
+        rounded[broken] = np.where(gone, _smallest_boxes(outlines[broken]), repaired)
     return rounded
+
+
+def _smallest_boxes(outlines: Outlines) -> Outlines:
+    """Boxes round outlines that are thinner than the last digit (a centimetre), so that none is lost."""
+    bounds = shapely.bounds(outlines) * 10.0**DIGITS
+    low, high = np.floor(bounds[:, :2]), np.ceil(bounds[:, 2:])
+    high = np.maximum(high, low + 1) / 10.0**DIGITS
+    low = low / 10.0**DIGITS
+    return np.asarray(shapely.box(low[:, 0], low[:, 1], high[:, 0], high[:, 1]))
 
 
 def _beyond_180(points: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

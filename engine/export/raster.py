@@ -1,12 +1,13 @@
 """Maps as cloud-optimised GeoTIFF: classes, confidence or regions, with palette and names.
 
 Guarantees: rows are copied block by block, so memory does not grow with the scene; pixels are the analysis's own
-(those of classes left out become no data); 8-bit maps carry their palette inside.
+(those of classes left out become no data), read again from the finished file; 8-bit maps carry their palette inside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import rasterio
 import rasterio.shutil
 from rasterio.windows import Window
 
-from engine.errors import CancelledError
+from engine.errors import CancelledError, OutputError
 from engine.export.formats import Layer
 from engine.export.provenance import provenance
 from engine.export.qml import PaletteEntry, class_palette, rgb
@@ -76,7 +77,7 @@ def write_map(
         cancel: Asked before each row of blocks.
     """
     plain = draft.with_name(draft.name + ".plain.tif")
-    _write_plain(analysis, layer, plain, palette, classes=classes, progress=progress, cancel=cancel)
+    expected = _write_plain(analysis, layer, plain, palette, classes=classes, progress=progress, cancel=cancel)
     rasterio.shutil.copy(
         plain,
         draft,
@@ -87,6 +88,16 @@ def write_map(
         bigtiff="IF_SAFER",
     )
     plain.unlink()
+    with rasterio.open(draft) as written:
+        found = 0
+        for window in _rows(written.width, written.height):
+            found = zlib.crc32(written.read(1, window=window), found)
+    if found != expected:
+        raise OutputError(
+            "pixels in the file differ from those of the analysis",
+            where=draft.parent,
+            remedy="Check that the disk has room and is sound, then export again.",
+        )
     if progress is not None:
         progress(1.0)
 
@@ -100,8 +111,9 @@ def _write_plain(
     classes: Sequence[str] | None,
     progress: Callable[[float], None] | None,
     cancel: Callable[[], bool] | None,
-) -> None:
-    codes = None
+) -> int:
+    """Write a plain GeoTIFF; its pixels' checksum."""
+    codes, checksum = None, 0
     if classes is not None:
         codes = np.array([code for code, cls in enumerate(analysis.card.classes) if cls.name in classes])
     with rasterio.open(analysis.path / f"{layer}.tif") as source, rasterio.open(analysis.path / "classes.tif") as kinds:
@@ -125,18 +137,24 @@ def _write_plain(
                 target.write_colormap(1, {entry.value: (*rgb(entry.color), 255) for entry in palette})
             target.update_tags(layer=layer, **provenance(analysis))
             target.set_band_description(1, layer)
-            for row in range(0, source.height, BLOCK_PX):
+            for window in _rows(source.width, source.height):
                 if cancel is not None and cancel():
                     raise CancelledError(
                         "the export was cancelled", remedy="Nothing was written; export again to start over."
                     )
-                window = Window(0, row, source.width, min(BLOCK_PX, source.height - row))
                 values = source.read(1, window=window)
                 if codes is not None:
                     values[~np.isin(kinds.read(1, window=window), codes)] = source.nodata
                 target.write(values, 1, window=window)
+                checksum = zlib.crc32(values, checksum)
                 if progress is not None:
-                    progress(_COPY_SHARE * min(row + BLOCK_PX, source.height) / source.height)
+                    progress(_COPY_SHARE * (window.row_off + window.height) / source.height)
+    return checksum
+
+
+def _rows(width: int, height: int) -> Iterator[Window]:
+    for row in range(0, height, BLOCK_PX):
+        yield Window(0, row, width, min(BLOCK_PX, height - row))
 
 
 def _ramp(share: float) -> str:

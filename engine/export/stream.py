@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import shapely
 
 from engine.errors import CancelledError
+from engine.regions.polygons import simplify
 
 BATCH_ROWS = 4096
 GEOMETRY = "geometry"
@@ -30,7 +31,7 @@ class RegionStream:
     Args:
         path: The Parquet file.
         classes: Names of the classes to keep; None keeps all.
-        simplify: Tolerance in units of the CRS; 0 keeps pixel edges.
+        tolerance: How far outlines may move to become simpler, in units of the CRS; 0 keeps pixel edges.
         multi: Whether the layer wants multipolygons only.
         nested: Whether the format holds lists (feature vectors); otherwise such columns are left out.
         reshape: Last step for the outlines of a batch (reprojection); None keeps them.
@@ -43,7 +44,7 @@ class RegionStream:
         path: Path,
         *,
         classes: Sequence[str] | None,
-        simplify: float,
+        tolerance: float,
         multi: bool,
         nested: bool,
         reshape: Callable[[Outlines], Outlines] | None,
@@ -52,7 +53,7 @@ class RegionStream:
     ) -> None:
         self._file = pq.ParquetFile(path)
         self._classes = pa.array(list(classes), pa.string()) if classes is not None else None
-        self._simplify = simplify
+        self._tolerance = tolerance
         self._reshape = reshape
         self._multi = multi
         self._progress = progress
@@ -75,7 +76,7 @@ class RegionStream:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The batches themselves."""
-        simplified = self._simplified() if self._simplify > 0 else None
+        simplified = self._simplified() if self._tolerance > 0 else None
         total = max(self._file.metadata.num_rows, 1)
         rows_in = 0
         for batch in self._file.iter_batches(batch_size=BATCH_ROWS, columns=self.schema.names):
@@ -105,12 +106,11 @@ class RegionStream:
             raise
 
     def _simplified(self) -> pa.Array:
-        """All outlines, simplified together; the frame of the scene keeps its place."""
+        """All outlines, simplified together."""
         self._check_cancel()
         outlines = shapely.from_wkb(self._file.read(columns=[GEOMETRY]).column(GEOMETRY).to_numpy())
         self._check_cancel()
-        simple = shapely.coverage_simplify(outlines, self._simplify, simplify_boundary=True)
-        return pa.array(shapely.to_wkb(simple), pa.binary())
+        return pa.array(shapely.to_wkb(simplify(outlines, self._tolerance)), pa.binary())
 
     def _finish(self, column: pa.Array) -> pa.Array:
         outlines: Outlines = shapely.from_wkb(np.asarray(column.to_numpy(zero_copy_only=False), dtype=object))

@@ -59,7 +59,7 @@ def write_regions(
     stream = RegionStream(
         analysis.path / "regions.parquet",
         classes=classes,
-        simplify=simplify_px * math.sqrt(abs(grid.transform.determinant)),
+        tolerance=simplify_px * math.sqrt(abs(grid.transform.determinant)),
         multi=fmt.driver in ("GPKG", "FlatGeobuf"),
         nested=fmt.driver is None,
         reshape=reshape,

@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyogrio.errors
 import rasterio.errors
+from rasterio._err import CPLE_BaseError  # what rasterio.shutil raises; it has no public name
 
 from engine.errors import EngineError, OutputError
 
@@ -31,6 +32,7 @@ _LIBRARY_ERRORS = (
     pyogrio.errors.DataLayerError,
     pyogrio.errors.GeometryError,
     pyogrio.errors.FieldError,
+    CPLE_BaseError,
     RuntimeError,
 )
 

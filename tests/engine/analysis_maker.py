@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,11 @@ import shapely
 from affine import Affine
 from rasterio.crs import CRS
 
+from engine.inference.analysis import Analysis, open_analysis
 from engine.inference.info import AnalysisInfo, GridFacts, ModelFacts, Resolved, SceneFacts
 from engine.inference.options import AnalysisOptions
 from engine.models.card import ModelCard
 from engine.scene.grid import Grid
-
-
-@dataclass
-class Analysis:
-    path: Path
-    grid: Grid
-    card: ModelCard
-    info: AnalysisInfo
-    complete: bool
-
 
 CLASSES = [
     ("built-up", "#e63c3c"),
@@ -139,6 +129,7 @@ def make_analysis(
     }  # fmt: skip
     with rasterio.open(folder / "classes.tif", "w", dtype="uint8", nodata=255, **profile) as out:
         out.write(classes, 1)
+        out.write_colormap(1, {code: tuple(bytes.fromhex(color[1:])) for code, (_, color) in enumerate(CLASSES)})
     with rasterio.open(folder / "confidence.tif", "w", dtype="uint8", nodata=0, **profile) as out:
         out.write(np.where(classes == 255, 0, 90).astype(np.uint8), 1)
     with rasterio.open(folder / "regions.tif", "w", dtype="uint32", nodata=0, **profile) as out:
@@ -156,6 +147,7 @@ def make_analysis(
         device="CPU",
         regions=len(rows) if complete else None,
     )
-    target = folder / "analysis.json"
+    target = folder / "analysis.json" if complete else folder / ".partial" / "run.json"
+    target.parent.mkdir(exist_ok=True)
     target.write_text(info.to_json())
-    return Analysis(folder, grid, card(), info, complete)
+    return open_analysis(folder)
