@@ -64,11 +64,12 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, ModelCard]:
     try:
         with torch.random.fork_rng(devices=[]):
             module = registry.create(card.architecture, **card.config)
-    except EngineError as error:
+    except (EngineError, TypeError, ValueError, RuntimeError) as error:
+        reason, remedy = (error.what, error.remedy) if isinstance(error, EngineError) else (str(error), "")
         raise CheckpointError(
-            f"the checkpoint's architecture cannot be built: {error.what}",
+            f"the checkpoint's architecture cannot be built: {reason}",
             where=path,
-            remedy=error.remedy or "Update RS Viewer, or ask the checkpoint's maker.",
+            remedy=remedy or "Update RS Viewer, or ask the checkpoint's maker.",
         ) from error
     registry.load_strict(module, tensors, where=str(path))
     return module.eval(), card
@@ -80,7 +81,7 @@ def save_checkpoint(path: str | Path, module: nn.Module, card: ModelCard) -> Non
     Args:
         path: Where; the suffix is ``.safetensors``.
         module: The model, as ``create(card.architecture, **card.config)`` makes it (not folded), on any device.
-        card: Its card.
+        card: Its card; the file's holds the whole configuration, defaults included.
 
     Raises:
         CheckpointError: The card describes another model than ``module``, or a weight is not finite.
@@ -96,6 +97,7 @@ def save_checkpoint(path: str | Path, module: nn.Module, card: ModelCard) -> Non
         raise OutputError(
             "a checkpoint's name ends in .safetensors", where=path, remedy=f"Write to {path.stem}{SUFFIX}."
         )
+    card = card.model_copy(update={"config": registry.full_config(card.architecture, card.config)})
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in module.state_dict().items()}
     with torch.random.fork_rng(devices=[]):
         registry.load_strict(registry.create(card.architecture, **card.config), tensors, where=str(path))

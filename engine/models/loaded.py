@@ -105,6 +105,8 @@ class LoadedModel:
         Returns:
             ``[B, C, H, W]`` float32, channels last.
         """
+        if raw.dtype == torch.uint16:  # not every device computes with it
+            raw = raw.to(torch.int32)
         out = torch.empty(raw.shape, dtype=torch.float32, device=raw.device, memory_format=torch.channels_last)
         return torch.addcmul(self._offset, raw, self._gain, out=out)
 

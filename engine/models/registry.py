@@ -76,8 +76,17 @@ def create(name: str, **config: Any) -> nn.Module:
         ModelNotFoundError: There is no such architecture.
         OptionError: A configuration key is unknown, missing, or has a value that cannot work.
     """
-    cls = architecture_class(name)
-    parameters = inspect.signature(cls).parameters
+    return architecture_class(name)(**full_config(name, config))
+
+
+def full_config(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with the defaults of its architecture filled in, so that it outlives a change of defaults.
+
+    Raises:
+        ModelNotFoundError: There is no such architecture.
+        OptionError: A configuration key is unknown or missing.
+    """
+    parameters = inspect.signature(architecture_class(name)).parameters
     for key in config:
         if key not in parameters:
             raise OptionError(
@@ -87,7 +96,7 @@ def create(name: str, **config: Any) -> nn.Module:
     missing = [key for key, p in parameters.items() if p.default is p.empty and key not in config]
     if missing:
         raise OptionError(f"{name} needs {' and '.join(missing)}", remedy="Name it in the configuration.")
-    return cls(**config)
+    return {key: config.get(key, p.default) for key, p in parameters.items()}
 
 
 def from_reference(name: str, state_dict: Mapping[str, Tensor], **config: Any) -> nn.Module:
