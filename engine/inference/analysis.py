@@ -36,7 +36,7 @@ from engine.scene import Grid
 if TYPE_CHECKING:
     import geopandas as gpd
 
-    from engine.regions.table import Region
+    from engine.regions.table import Region, RegionTable
 
 Layer = Literal["classes", "confidence", "regions"]
 LAYER_TYPES: dict[Layer, tuple[npt.DTypeLike, int]] = {
@@ -81,6 +81,7 @@ class Analysis:
         self._handles: dict[str, list[Any]] = {}
         self._growing = None if complete else GrowingMaps(path / PARTIAL_NAME, self.plan)
         self._regions: gpd.GeoDataFrame | None = None
+        self._region_table: RegionTable | None = None
 
     @property
     def info(self) -> AnalysisInfo:
@@ -158,9 +159,25 @@ class Analysis:
         Raises:
             AnalysisError: There is none of this number.
         """
-        from engine.regions.table import region_of
+        return self.region_table.region(region_id)
 
-        return region_of(self.regions(), self.grid, region_id)
+    @property
+    def region_table(self) -> RegionTable:
+        """The region table, for reading single regions and columns.
+
+        Raises:
+            AnalysisError: The run is not complete.
+        """
+        from engine.regions.table import RegionTable
+
+        if not self.complete:
+            raise AnalysisError(
+                "the regions are not there before the run is complete", where=self.path, remedy="Let the run finish."
+            )
+        with self._lock:
+            if self._region_table is None:
+                self._region_table = RegionTable(self.path / "regions.parquet", self.grid)
+            return self._region_table
 
     def region_id_at(self, col: float, row: float) -> int:
         """Region at a grid position, 0 where there is none."""

@@ -1,0 +1,380 @@
+"""Token maps of overlapping windows, row by row, become regions of the scene.
+
+Rows of windows come in from the top; as soon as rows of the maps are final, the regions of these rows are settled:
+areas are matched across windows, disputes resolved (``seams``), and the settled rows are measured and go to disk
+(``strips``). What is held in memory are the windows that rows to come still touch.
+
+Guarantees: the outcome depends on the maps alone, not on how tokens are numbered in a window, nor on how many
+windows come in at once; memory follows the scene's width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import AnalysisError
+from engine.regions.assemble import assemble
+from engine.regions.components import Looks, band_sample, find_areas, sampled_looks
+from engine.regions.forest import LabelForest
+from engine.regions.result import RegionResult
+from engine.regions.runs import Ints
+from engine.regions.seams import Ground, Overlap, count_overlap, join_overlaps, look_alike, match, resolve
+from engine.regions.strips import StripMaps, StripStore, measure_strip
+from engine.regions.windows import WindowTable
+from engine.scene import Grid, Raster
+
+Array = npt.NDArray[Any]
+Labels = npt.NDArray[np.int32]
+
+NODATA_CLASS = 255
+DEFAULT_MIN_PIXELS = 16
+"""Smaller regions join their best neighbour where nobody says otherwise."""
+MAX_SPECK_PX = 64
+"""Specks are absorbed inside their window up to this size; larger ones are judged by colour and class at the end."""
+NOISE_SHARE = 0.05
+"""Differences of mean values below this share of the scene's spread mean nothing."""
+
+
+@dataclass(frozen=True)
+class WindowTokens:
+    """What the model said about one window.
+
+    Attributes:
+        col: First column on the grid.
+        row: First row on the grid.
+        token_map: ``[h, w]`` uint8 or uint16 token of each pixel of the window that lies on the grid; the largest value
+            of the type is nodata.
+        features: ``[N, D]`` token vectors.
+        window_index: Number of the window in the plan.
+    """
+
+    col: int
+    row: int
+    token_map: Array
+    features: Array
+    window_index: int
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Rows whose maps are final.
+
+    Attributes:
+        row_start: First row.
+        classes: ``[h, W]`` uint8, 255 is nodata.
+        confidence: ``[h, W]`` uint8 percent.
+        runner_up: ``[h, W]`` uint8.
+        image: All bands of these rows.
+    """
+
+    row_start: int
+    classes: Array
+    confidence: Array
+    runner_up: Array
+    image: Raster
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A window whose areas have scene-wide labels, ``base + 1`` and on."""
+
+    col: int
+    base: int
+    labels: Labels
+    edges: tuple[Ints, Ints, Ints]
+    features: Array
+
+    @property
+    def stop(self) -> int:
+        return self.col + int(self.labels.shape[1])
+
+
+@dataclass
+class _Row:
+    """A row of windows that rows to come still touch."""
+
+    start: int
+    stop: int
+    windows: list[_Window]
+    first_label: int
+    matched: bool = False
+
+
+class RegionBuilder:
+    """Builds the regions of a scene while its windows come in.
+
+    Args:
+        grid: The analysis grid.
+        class_names: Names of the model's classes, by code.
+        band_names: Names of the image's bands, in order.
+        min_region_m2: Smaller regions join their best neighbour; None takes 16 pixels' worth, and so does any
+            value on a scene without CRS.
+        work_dir: Folder for what does not stay in memory; made where missing.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        *,
+        class_names: Sequence[str],
+        band_names: Sequence[str],
+        min_region_m2: float | None,
+        work_dir: Path,
+    ) -> None:
+        self._grid = grid
+        self._class_names = tuple(class_names)
+        self._band_names = tuple(band_names)
+        self._min_m2 = min_region_m2 if grid.crs is not None else None
+        gsd = grid.gsd_m
+        pixels = DEFAULT_MIN_PIXELS if self._min_m2 is None or gsd is None else round(self._min_m2 / gsd**2)
+        self._speck_px = min(pixels, MAX_SPECK_PX)
+        self._store = StripStore(work_dir)
+        self._forest = LabelForest()
+        self._table = WindowTable(work_dir)
+        self._rows: list[_Row] = []
+        self._next_row = 0
+        self._looks: Looks | None = None
+        self._base = 0
+        self._sample = band_sample(len(self._band_names))
+        self._totals = np.zeros((3, len(self._sample)))
+        self._last_owners: Labels | None = None
+        self._last_atoms: tuple[Array, int] | None = None
+
+    def add_row(self, windows: Sequence[WindowTokens]) -> None:
+        """Take in a row of windows, left to right; rows come top to bottom.
+
+        Windows that hold nothing but nodata may be left out.
+        """
+        if not windows:
+            return
+        first_label = self._forest.count + 1
+        taken = []
+        for window in windows:
+            token_map = window.token_map
+            areas = find_areas(token_map, int(np.iinfo(token_map.dtype).max), self._speck_px)
+            base = self._forest.add(areas.count)
+            self._table.add(window.window_index, areas.tokens, window.features)
+            labels = np.where(areas.labels > 0, areas.labels + np.int32(base), 0).astype(np.int32)
+            features = np.asarray(window.features, np.float32)[areas.tokens]
+            taken.append(_Window(window.col, base, labels, areas.edges, features))
+        stop = windows[0].row + int(windows[0].token_map.shape[0])
+        self._rows.append(_Row(windows[0].row, stop, taken, first_label))
+
+    def add_strip(self, strip: Strip) -> npt.NDArray[np.uint32]:
+        """Settle the next rows; every row of windows that covers them must have come in.
+
+        Returns:
+            Provisional labels ``[h, W]`` of these rows, 0 is none. Regions that turn out to be one further down still
+            have several.
+        """
+        if strip.row_start != self._next_row:
+            raise AnalysisError(
+                f"rows from {strip.row_start} on came where {self._next_row} was due",
+                where="regions",
+                remedy="Run the analysis again into an empty folder.",
+            )
+        height = int(strip.classes.shape[0])
+        start, stop = strip.row_start, strip.row_start + height
+        bands = _clean(strip.image)
+        maps = StripMaps(start, strip.classes, strip.confidence, strip.runner_up, bands)
+        ground = self._ground(maps)
+        active = [row for row in self._rows if row.start < stop and row.stop > start]
+        for row in active:
+            if not row.matched:
+                self._match_row(row, start, stop, ground)
+        owners = self._compose(active, start, stop, ground)
+        owners[strip.classes == NODATA_CLASS] = 0
+        self._fill(owners, strip.classes)
+        self._forest.flatten(self._base + 1)
+        roots = self._forest.lookup[owners]
+        above, above_count = self._last_atoms or (None, 0)
+        record, last_atoms = measure_strip(owners, roots, maps, len(self._class_names), above, above_count)
+        self._store.append(record)
+        self._last_atoms = (last_atoms, record.label.size)
+        self._last_owners = owners[-1].copy()
+        self._next_row = stop
+        self._release(stop)
+        return roots.astype(np.uint32)
+
+    def finish(
+        self,
+        progress: Callable[[float], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> RegionResult:
+        """Decide what is one region once all rows are settled; small fragments join their neighbours.
+
+        Args:
+            progress: Told the share that is done.
+            cancel: Asked whether to stop.
+
+        Raises:
+            CancelledError: ``cancel`` said so.
+        """
+        if self._next_row != self._grid.height:
+            raise AnalysisError(
+                f"{self._next_row} of {self._grid.height} rows are settled",
+                where="regions",
+                remedy="Run the analysis again into an empty folder.",
+            )
+        return assemble(
+            self._grid,
+            self._store,
+            self._table,
+            self._forest,
+            class_names=self._class_names,
+            band_names=self._band_names,
+            min_m2=self._min_m2,
+            min_pixels=DEFAULT_MIN_PIXELS,
+            progress=progress,
+            cancel=cancel,
+        )
+
+    def _ground(self, maps: StripMaps) -> Ground:
+        """Looks of a strip; the spread of the bands is that of the rows so far."""
+        bands = maps.bands[self._sample]
+        valid = maps.classes[::4, ::4] != NODATA_CLASS
+        thin = bands[:, ::4, ::4][:, valid].astype(np.float64)
+        self._totals += np.stack((np.full(len(bands), valid.sum()), thin.sum(axis=1), (thin * thin).sum(axis=1)))
+        count = np.maximum(self._totals[0], 1)
+        mean = self._totals[1] / count
+        spread = np.sqrt(np.maximum(self._totals[2] / count - mean * mean, 0))
+        return Ground(bands, maps.classes, np.maximum(spread, 1e-9))
+
+    def _match_row(self, row: _Row, start: int, stop: int, ground: Ground) -> None:
+        """Measure the areas of a new row of windows, tell apart what they tell apart, match along the row."""
+        row.matched = True
+        noise = NOISE_SHARE * ground.scale
+        for window in row.windows:
+            top = max(row.start, start)
+            part = ground.part(slice(top - start, min(row.stop, stop) - start), slice(window.col, window.stop))
+            looks = sampled_looks(
+                window.labels[top - row.start : stop - row.start],
+                window.base,
+                part.classes,
+                part.bands,
+                len(self._class_names),
+                window.features,
+            )
+            first, second, _ = window.edges
+            differ = ~look_alike(looks.alike(first, second, noise))
+            self._forest.keep_apart(first[differ] + window.base, second[differ] + window.base)
+            self._all_looks(window.features.shape[1]).put(window.base - self._base, looks)
+        self._forest.flatten(self._base + 1)
+        lookup = self._forest.lookup
+        overlaps = []
+        for left, right in zip(row.windows[:-1], row.windows[1:], strict=True):
+            shared = left.stop - right.col
+            if shared > 0:
+                a, b = left.labels[:, -shared:], right.labels[:, :shared]
+            else:
+                a, b = (left.labels[:, -1:], right.labels[:, :1]) if shared == 0 else (left.labels[:, :0],) * 2
+            overlaps.append(count_overlap(lookup[a], lookup[b]))
+        self._match(overlaps, ground)
+
+    def _match(self, overlaps: list[Overlap], ground: Ground) -> None:
+        if overlaps and self._looks is not None:
+            looks = self._all_looks(self._looks.features.shape[1])
+            match(join_overlaps(overlaps), self._forest, looks, self._base, NOISE_SHARE * ground.scale)
+
+    def _all_looks(self, width: int) -> Looks:
+        """Looks with a row for each label so far."""
+        rows = self._forest.count - self._base
+        if self._looks is None:
+            self._looks = Looks.none(rows, len(self._class_names), len(self._sample), width)
+        elif self._looks.pixels.size <= rows:
+            self._looks = self._looks.resized(0, rows)
+        return self._looks
+
+    def _compose(self, active: list[_Row], start: int, stop: int, ground: Ground) -> Labels:
+        """Owners of the rows ``start`` to ``stop`` from all windows that cover them."""
+        sheet = np.zeros((stop - start, self._grid.width), np.int32)
+        filled = start
+        for row in active:
+            top, bottom = max(row.start, start), min(row.stop, stop)
+            lower = self._compose_row(row, top, bottom, ground.part(slice(top - start, bottom - start), slice(None)))
+            both = max(0, min(filled, bottom) - top)
+            upper = sheet[top - start : top - start + both]
+            edge = self._last_owners if top == start else sheet[top - start - 1]
+            if row.start >= start and edge is not None and row.start > 0:
+                if both:
+                    self._match([count_overlap(self._rooted(upper), self._rooted(lower[:both]))], ground)
+                else:
+                    self._match([count_overlap(self._rooted(edge[None]), self._rooted(lower[:1]))], ground)
+            if both:
+                beyond = lower[both] if both < lower.shape[0] else None
+                take_upper = resolve(
+                    self._rooted(upper).T,
+                    self._rooted(lower[:both]).T,
+                    ground.part(slice(top - start, top - start + both), slice(None)).turned,
+                    before=None if edge is None else self._rooted(edge),
+                    after=None if beyond is None else self._rooted(beyond),
+                ).T
+                lower[:both] = np.where(take_upper, upper, lower[:both])
+            sheet[top - start : bottom - start] = lower
+            filled = max(filled, bottom)
+        return sheet
+
+    def _compose_row(self, row: _Row, top: int, bottom: int, ground: Ground) -> Labels:
+        """Owners of some rows from one row of windows."""
+        sheet = np.zeros((bottom - top, self._grid.width), np.int32)
+        settled = None if top == row.start or self._last_owners is None else self._rooted(self._last_owners)
+        filled = 0
+        for window in row.windows:
+            labels = window.labels[top - row.start : bottom - row.start]
+            both = max(0, filled - window.col)
+            if both:
+                band = slice(window.col, window.col + both)
+                left, right = sheet[:, band], labels[:, :both]
+                take_left = resolve(
+                    self._rooted(left),
+                    self._rooted(right),
+                    ground.part(slice(None), band),
+                    before=self._rooted(sheet[:, window.col - 1]) if window.col else None,
+                    after=self._rooted(labels[:, both]) if both < labels.shape[1] else None,
+                    settled=None if settled is None else settled[band],
+                )
+                sheet[:, band] = np.where(take_left, left, right)
+            sheet[:, window.col + both : window.stop] = labels[:, both:]
+            filled = max(filled, window.stop)
+        return sheet
+
+    def _rooted(self, labels: Labels) -> Labels:
+        return self._forest.lookup[labels]
+
+    def _fill(self, owners: Labels, classes: Array) -> None:
+        """Give pixels with a class but without a token an area of their own, one for each class and connected piece."""
+        bare = (owners == 0) & (classes != NODATA_CLASS)
+        if not bare.any():
+            return
+        patches = find_areas(np.where(bare, classes, NODATA_CLASS).astype(np.uint8), NODATA_CLASS, 0)
+        base = self._forest.add(patches.count)
+        self._table.add_bare(patches.count)
+        owners[bare] = patches.labels[bare] + base
+
+    def _release(self, stop: int) -> None:
+        """Forget what no row to come can touch."""
+        self._rows = [row for row in self._rows if row.stop > stop]
+        held = [self._last_owners] if self._last_owners is not None else []
+        for row in self._rows:
+            held += [window.labels[max(0, stop - row.start) :] for window in row.windows]
+        alive = np.unique(np.concatenate([np.unique(part) for part in held])) if held else np.zeros(0, np.int32)
+        alive = alive[alive > 0]
+        self._forest.forget_except(set(self._forest.lookup[alive].tolist()))
+        base = int(alive[0]) - 1 if alive.size else self._forest.count
+        if self._looks is not None:
+            self._looks = self._looks.resized(base - self._base, self._forest.count - base)
+        self._base = base
+
+
+def _clean(image: Raster) -> Array:
+    """Values of a raster, 0 where it is not valid or not finite."""
+    data = image.data
+    if data.dtype.kind == "f":
+        data = np.where(np.isfinite(data), data, 0)
+    return data if image.valid.all() else np.where(image.valid, data, np.zeros((), data.dtype))

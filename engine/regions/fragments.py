@@ -1,0 +1,99 @@
+"""Small fragments join their best neighbour: rounds of contraction on a graph of areas, no loop over pixels.
+
+Guarantees: deterministic (ties go to the lower number); every join follows an edge of the graph, so what was
+connected stays connected; an area below the threshold survives only if it has no neighbour at all or is protected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from engine.regions.runs import Ints, sum_by, sum_pairs
+
+Array = npt.NDArray[Any]
+Affinity = Callable[[Ints, Ints, Ints, Ints], npt.NDArray[np.float64]]
+"""From group number of each node, first and second group of each edge and its length: how well they fit."""
+
+
+def by_length(groups: Ints, first: Ints, second: Ints, length: Ints) -> npt.NDArray[np.float64]:
+    """Affinity that only counts shared edges."""
+    return length.astype(np.float64)
+
+
+def absorb_small(
+    sizes: Array,
+    edges: tuple[Ints, Ints, Ints],
+    minimum: float,
+    *,
+    affinity: Affinity = by_length,
+    protected: npt.NDArray[np.bool_] | None = None,
+) -> Ints:
+    """Let areas smaller than ``minimum`` join neighbours, the smallest first.
+
+    Args:
+        sizes: Size of each node, in the unit of ``minimum``.
+        edges: Both ends (node numbers) and length of each edge.
+        minimum: Smaller nodes look for a neighbour.
+        affinity: Scores the edges of a round; the best neighbour has the highest score.
+        protected: Nodes that look for no neighbour themselves (others may still join them).
+
+    Returns:
+        Group number of each node, 0..groups-1 in order of the groups' first nodes.
+    """
+    groups = np.arange(sizes.size, dtype=np.int64)
+    first, second, length = edges
+    area = sizes.astype(np.float64)
+    still = np.zeros(sizes.size, bool) if protected is None else protected.copy()
+    smallest = float(area.min(initial=minimum))
+    level = min(minimum, max(smallest, minimum / 1024) * 2)
+    while first.size:
+        small = (area < level) & ~still
+        seeks_a, seeks_b = small[first], small[second]
+        if not (seeks_a.any() or seeks_b.any()):
+            if level >= minimum:
+                break
+            level = min(minimum, level * 2)
+            continue
+        score = affinity(groups, first, second, length)
+        source = np.concatenate((first[seeks_a], second[seeks_b]))
+        target = np.concatenate((second[seeks_a], first[seeks_b]))
+        value = np.concatenate((score[seeks_a], score[seeks_b]))
+        order = np.lexsort((target, -value, source))
+        source, target = source[order], target[order]
+        best = np.flatnonzero(np.diff(source, prepend=-1) != 0)
+        number, joined = _components(area.size, source[best], target[best])
+        area = sum_by(joined, area, number)
+        kept = np.zeros(number, bool)
+        kept[joined[still]] = True
+        still = kept
+        groups = joined[groups]
+        first, second = joined[first], joined[second]
+        apart = first != second
+        first, second, length = sum_pairs(
+            np.minimum(first, second)[apart], np.maximum(first, second)[apart], length[apart]
+        )
+    return groups
+
+
+def connected_groups(count: int, first: Array, second: Array) -> tuple[int, Ints]:
+    """Groups of nodes that edges connect.
+
+    Returns:
+        Their number, and the group of each node, numbered in order of the groups' first nodes.
+    """
+    return _components(count, first, second)
+
+
+def _components(count: int, first: Array, second: Array) -> tuple[int, Ints]:
+    graph = coo_array((np.ones(first.size, np.int8), (first, second)), shape=(count, count))
+    number, member = connected_components(graph, directed=False)
+    _, head = np.unique(member, return_index=True)
+    rank = np.empty(number, np.int64)
+    rank[np.argsort(head, kind="stable")] = np.arange(number)
+    return int(number), rank[member]

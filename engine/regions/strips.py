@@ -1,0 +1,236 @@
+"""Settled rows on disk: label runs, sums by area and contacts, one file a strip, so that memory follows the width.
+
+An *atom* is a connected piece of one area within a strip. Atoms are numbered through the scene in scan order of
+strips; what they belong to is decided at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import OutputError
+from engine.regions.runs import Ints, Runs, connected, contacts, find_runs, sum_by, sum_pairs
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StripMaps:
+    """The final maps of some rows.
+
+    Attributes:
+        row_start: First row.
+        classes: ``[h, W]`` class codes, 255 is nodata.
+        confidence: ``[h, W]`` percent.
+        runner_up: ``[h, W]`` class codes.
+        bands: ``[B, h, W]`` values, without NaN.
+    """
+
+    row_start: int
+    classes: Array
+    confidence: Array
+    runner_up: Array
+    bands: Array
+
+
+@dataclass(frozen=True, slots=True)
+class StripRecord:
+    """What is kept of a strip. Arrays named by atom have a row for each atom of the strip.
+
+    Attributes:
+        shape: Rows and columns of the strip.
+        row_start: First row.
+        run_lengths: Pixels of each run of one atom, in scan order through row ends.
+        run_atoms: Atom of each run, 1..n within the strip, 0 is none.
+        label: Provisional label of each atom.
+        pixels: Pixels of each atom.
+        first: Scan index in the scene of each atom's first pixel.
+        bbox: ``[n, 4]`` first row, one past the last, first column, one past the last.
+        position: ``[n, 2]`` sum of columns and of rows of pixel centres.
+        classes: ``[n, K]`` pixels by class.
+        runner_up: ``[n, K]`` pixels by runner-up.
+        confidence: Sum of confidence in percent.
+        sums: ``[n, B]`` sum of values by band.
+        squares: ``[n, B]`` sum of squared values.
+        edges: ``[e, 3]`` contacts: two atoms (0-based within the strip; negative: counted back from the strip's
+            first atom into the strip before) and the pixel edges they share.
+        owners: ``[o, 3]`` atom (0-based), area label of the window whose token owns the pixels, and pixels.
+    """
+
+    shape: Array
+    row_start: Array
+    run_lengths: Array
+    run_atoms: Array
+    label: Array
+    pixels: Array
+    first: Array
+    bbox: Array
+    position: Array
+    classes: Array
+    runner_up: Array
+    confidence: Array
+    sums: Array
+    squares: Array
+    edges: Array
+    owners: Array
+
+    def atoms(self) -> Array:
+        """Draw the atoms, ``[h, W]``, 0 is none."""
+        height, width = (int(v) for v in self.shape)
+        return np.repeat(self.run_atoms, self.run_lengths).reshape(height, width)
+
+
+def measure_strip(
+    owners: Array, roots: Array, maps: StripMaps, class_count: int, above: Array | None, above_count: int
+) -> tuple[StripRecord, Array]:
+    """Cut settled rows into atoms and measure them.
+
+    Args:
+        owners: ``[h, W]`` area label of the window that owns each pixel, 0 is none.
+        roots: ``[h, W]`` provisional labels, 0 where ``owners`` is.
+        maps: The maps of these rows.
+        class_count: Number of classes.
+        above: ``[W]`` atoms of the row above, None for the first strip.
+        above_count: Atoms of the strip above.
+
+    Returns:
+        The record, and the atoms of its last row.
+    """
+    width = roots.shape[1]
+    atoms = connected(roots, 0)
+    count = int(atoms.max(initial=0))
+    runs = find_runs(atoms, owners)
+    atom = runs.take(atoms)
+    plain = _plain_runs(atom, runs)
+    inside = atom > 0
+    atom, owner = atom[inside] - 1, runs.take(owners)[inside]
+    starts, lengths = runs.starts[inside], runs.lengths[inside]
+    own = Runs(starts, lengths, width)
+    row, col = starts // width + maps.row_start, starts % width
+    label, first = np.zeros(count, np.int32), np.zeros(count, np.int64)
+    label[atom[::-1]] = own.take(roots)[::-1]
+    first[atom[::-1]] = (row * width + col)[::-1]
+    bbox = np.zeros((count, 4), np.int64)
+    bbox[atom[::-1], 0] = row[::-1]
+    bbox[atom, 1] = row + 1
+    bbox[:, 2] = width
+    np.minimum.at(bbox[:, 2], atom, col)
+    np.maximum.at(bbox[:, 3], atom, col + lengths)
+    position = np.stack(
+        (sum_by(atom, lengths * (col + lengths / 2), count), sum_by(atom, lengths * (row + 0.5), count)), axis=1
+    )
+    sums, squares = (
+        np.stack([sum_by(atom, fold(band)[inside], count) for band in maps.bands], axis=1)
+        for fold in (runs.sums, runs.square_sums)
+    )
+    classes, runner_up = _histograms(atoms, maps, class_count, count)
+    record = StripRecord(
+        shape=np.array(roots.shape),
+        row_start=np.array(maps.row_start),
+        run_lengths=plain[0],
+        run_atoms=plain[1],
+        label=label,
+        pixels=sum_by(atom, lengths, count).astype(np.int64),
+        first=first,
+        bbox=bbox,
+        position=position,
+        classes=classes,
+        runner_up=runner_up,
+        confidence=sum_by(atom, runs.sums(maps.confidence)[inside], count),
+        sums=sums,
+        squares=squares,
+        edges=_edges(atoms, runs, above, above_count),
+        owners=np.stack(sum_pairs(atom, owner, lengths), axis=1),
+    )
+    return record, atoms[-1].copy()
+
+
+def _plain_runs(atom: Array, runs: Runs) -> tuple[Array, Array]:
+    """Runs of one atom, joined across owners and row ends: lengths and atoms."""
+    head = np.flatnonzero(np.diff(atom, prepend=-1) != 0)
+    starts = runs.starts[head]
+    total = int(runs.starts[-1] + runs.lengths[-1])
+    return np.diff(starts, append=total).astype(np.uint32), atom[head].astype(np.uint32)
+
+
+def _histograms(atoms: Array, maps: StripMaps, class_count: int, count: int) -> tuple[Array, Array]:
+    runs = find_runs(atoms, maps.classes, maps.runner_up)
+    atom = runs.take(atoms)
+    found = []
+    for raster in (maps.classes, maps.runner_up):
+        code = runs.take(raster)
+        counts = (atom > 0) & (code < class_count)
+        key = (atom[counts].astype(np.int64) - 1) * class_count + code[counts]
+        found.append(sum_by(key, runs.lengths[counts], count * class_count).reshape(count, class_count))
+    return found[0].astype(np.int64), found[1].astype(np.int64)
+
+
+def _edges(atoms: Array, runs: Runs, above: Array | None, above_count: int) -> Ints:
+    first, second, length = contacts(atoms, runs)
+    inner = np.stack((first - 1, second - 1, length), axis=1)
+    if above is None:
+        return inner
+    both = (above > 0) & (atoms[0] > 0)
+    up, down, shared = sum_pairs(above[both], atoms[0][both])
+    return np.concatenate((np.stack((up - 1 - above_count, down - 1, shared), axis=1), inner))
+
+
+class StripStore:
+    """Strip records in a folder, written top to bottom and read as often as needed.
+
+    Args:
+        folder: Where the files go; made where missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.atom_bases: list[int] = [0]
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __len__(self) -> int:
+        return len(self.atom_bases) - 1
+
+    @property
+    def atom_count(self) -> int:
+        """Atoms of all strips."""
+        return self.atom_bases[-1]
+
+    def append(self, record: StripRecord) -> None:
+        """Write the next strip.
+
+        Raises:
+            OutputError: The disk is full or the folder not writable.
+        """
+        tables = {field.name: getattr(record, field.name) for field in fields(record)}
+        path = self._path(len(self))
+        try:
+            with path.open("wb") as file:
+                np.savez(file, **tables)
+        except OSError as error:
+            raise OutputError(
+                f"the regions of a strip cannot be written: {error.strerror or error}",
+                where=path,
+                remedy="Free some space or choose another output folder, then run again to continue.",
+            ) from error
+        self.atom_bases.append(self.atom_count + record.label.size)
+
+    def tables(self, index: int, *names: str) -> tuple[Array, ...]:
+        """Some tables of a strip."""
+        with np.load(self._path(index)) as archive:
+            return tuple(archive[name] for name in names)
+
+    def rows(self, lookup: Array) -> Iterator[tuple[int, Array]]:
+        """Draw all strips from the top: first row and ``lookup`` of each pixel's atom (scene-wide, 1-based, 0 none)."""
+        for index, base in enumerate(self.atom_bases[:-1]):
+            shape, row_start, lengths, atoms = self.tables(index, "shape", "row_start", "run_lengths", "run_atoms")
+            values = lookup[np.where(atoms > 0, atoms.astype(np.int64) + base, 0)]
+            yield int(row_start), np.repeat(values, lengths).reshape(shape)
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"strip_{index:06d}.npz"
