@@ -35,6 +35,7 @@ DEMO_SEED = 7
 GSD_M = 4.0
 MIN_SIZE_PX = 32
 
+_VERSION = 1  # rises when the same seed paints another scene
 _CRS = "EPSG:32632"
 _ORIGIN = (612_400.0, 5_318_800.0)
 
@@ -52,9 +53,7 @@ class DemoScene:
     truth_path: Path
 
 
-def demo_arrays(
-    size_px: int | tuple[int, int], seed: int
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+def demo_arrays(size_px: int | tuple[int, int], seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Image [4, height, width] and truth [height, width] of a scene of this size (or height and width).
 
     Raises:
@@ -69,7 +68,7 @@ def demo_arrays(
 def make_demo_scene(
     folder: str | Path, *, size_px: int | tuple[int, int] = (3072, 3072), seed: int = DEMO_SEED
 ) -> DemoScene:
-    """Write a demo scene and its truth; what is there already under their names is kept if it is the same size.
+    """Write a demo scene and its truth, once: what an earlier call of the same size and seed wrote is used again.
 
     Args:
         folder: Where to; it is made if need be.
@@ -80,9 +79,13 @@ def make_demo_scene(
         OptionError: The size is too small.
         OutputError: The folder cannot be written to.
     """
-    image, truth = demo_arrays(size_px, seed)
+    height, width = (size_px, size_px) if isinstance(size_px, int) else (int(size_px[0]), int(size_px[1]))
     place = Path(folder).expanduser()
-    scene = DemoScene(place / f"demo-scene-{seed}.tif", place / f"demo-truth-{seed}.tif")
+    stem = f"demo-{width}x{height}-{seed}-v{_VERSION}"
+    scene = DemoScene(place / f"{stem}.tif", place / f"{stem}-truth.tif")
+    if scene.scene_path.exists() and scene.truth_path.exists():
+        return scene
+    image, truth = demo_arrays((height, width), seed)
     try:
         place.mkdir(parents=True, exist_ok=True)
         _write(scene.truth_path, truth[None], truth=True)

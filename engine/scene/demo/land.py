@@ -44,10 +44,11 @@ class Land:
 
 def make_land(rng: np.random.Generator, shape: tuple[int, int]) -> Land:
     """Lay out the land of a scene."""
-    coarse = tuple(max(4, -(-size // COARSE) + 1) for size in shape)
+    coarse = max(4, -(-shape[0] // COARSE) + 1), max(4, -(-shape[1] // COARSE) + 1)
     rows, cols = np.meshgrid(*(np.linspace(0.0, size, n) for size, n in zip(shape, coarse, strict=True)), indexing="ij")
     shore = np.full(coarse, _FAR_PX, np.float32)
     turbid = np.full(coarse, 0.5, np.float32)
+    ragged = np.ones(coarse, np.float32)
     area = shape[0] * shape[1] / 3072**2
     rivers = 1 + int(rng.random() < 0.8) if area > 0.3 else int(rng.random() < 0.45)
     for number in range(rivers):
@@ -56,6 +57,7 @@ def make_land(rng: np.random.Generator, shape: tuple[int, int]) -> Land:
         found = np.isfinite(distance)
         signed = np.where(found, distance - half_width[np.minimum(nearest, len(path) - 1)], _FAR_PX)
         turbid = np.where(signed < shore, np.float32(rng.uniform(0.45, 0.95)), turbid)
+        ragged = np.where(signed < shore, np.float32(min(1.0, half_width.mean() / 20)), ragged)
         shore = np.minimum(shore, signed.astype(np.float32))
     lakes = max(rng.poisson(13 * area), 1 if area > 0.3 or rng.random() < 0.5 else 0)
     rough = fractal_noise(rng, coarse, 50, 3)
@@ -65,17 +67,18 @@ def make_land(rng: np.random.Generator, shape: tuple[int, int]) -> Land:
             radius = min(radius, 0.45 * min(shape))
         signed = _lake(rng, shape, radius, rows, cols) + rough * radius * 0.13
         turbid = np.where(signed < np.minimum(shore, 60), np.float32(rng.random() ** 1.5), turbid)
+        ragged = np.where(signed < shore, np.float32(1.0), ragged)
         shore = np.minimum(shore, signed.astype(np.float32))
     hills = fractal_noise(rng, coarse, 900, 5)
-    wood = hills + 0.45 * fractal_noise(rng, coarse, 160, 4) + 0.25 * np.exp(-np.abs(shore - 25) / 25)
+    wood = hills + 0.42 * fractal_noise(rng, coarse, 190, 3) + 0.25 * np.exp(-np.abs(shore - 25) / 25)
     grass = fractal_noise(rng, coarse, 520, 3) + 0.9 * np.exp(-np.maximum(shore, 0) / 60)
     slope = gaussian_filter(fractal_noise(rng, coarse, 130, 4), 1.0)
     relief = -np.gradient(slope, axis=0) - np.gradient(slope, axis=1)
-    fine = 2.6 * smooth_noise(rng, shape, 26) + 1.1 * smooth_noise(rng, shape, 9)
+    fine = np.float32(2.6) * smooth_noise(rng, shape, 26) + np.float32(1.1) * smooth_noise(rng, shape, 9)
     return Land(
-        shore_px=upsample(shore, shape) + fine,
+        shore_px=upsample(shore, shape) + fine * upsample(gaussian_filter(ragged, 2), shape),
         turbid=upsample(gaussian_filter(turbid, 3), shape),
-        wood=upsample(wood, shape) + 0.045 * fine,
+        wood=upsample(wood, shape) + np.float32(0.022) * fine,
         grass=upsample(grass, shape),
         relief=upsample(relief / max(float(relief.std()), 1e-6), shape),
         soil=upsample(fractal_noise(rng, coarse, 70, 4), shape),
@@ -124,4 +127,4 @@ def _lake(
     edge = np.ones_like(theta)
     for k in range(2, 8):
         edge += rng.normal(0, 0.32 / k) * np.cos(k * theta + rng.uniform(0, 6.28))
-    return np.hypot(u, v) - radius_px * np.clip(edge, 0.35, None)
+    return np.asarray(np.hypot(u, v) - radius_px * np.clip(edge, 0.35, None))

@@ -47,7 +47,9 @@ def fractal_noise(rng: np.random.Generator, shape: tuple[int, int], scale_px: fl
     for octave in range(octaves):
         if scale_px / 2**octave >= 2:
             total += smooth_noise(rng, shape, scale_px / 2**octave) * np.float32(0.55**octave)
-    return (total - total.mean()) / max(float(total.std()), 1e-6)
+    total -= total.mean()
+    total /= np.float32(max(float(total.std()), 1e-6))
+    return total
 
 
 def crowns(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:

@@ -7,11 +7,13 @@ land around them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import shapely
 from rasterio.features import rasterize
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, maximum_filter
 
 from engine.scene.demo.fields import Parcels, make_parcels
 from engine.scene.demo.land import Land, make_land
@@ -23,10 +25,10 @@ BUILT_UP, FARMLAND, FOREST, MEADOW, WATER = range(5)
 _CROPS = np.array(
     [
         # red, green, blue, near infrared, furrow period px, furrow strength
-        [148, 124, 104, 150, 4.0, 9.0], [122, 103, 90, 128, 3.4, 8.0], [96, 88, 78, 104, 5.0, 7.0],
-        [176, 160, 120, 176, 5.5, 6.0], [158, 142, 112, 164, 4.5, 7.0], [92, 112, 70, 182, 4.2, 8.0],
+        [140, 122, 102, 148, 4.0, 7.0], [118, 103, 88, 126, 3.4, 7.0], [94, 86, 76, 104, 5.0, 6.0],
+        [164, 152, 116, 170, 5.5, 6.0], [148, 136, 108, 160, 4.5, 6.0], [92, 112, 70, 182, 4.2, 8.0],
         [66, 98, 56, 196, 5.0, 5.0], [54, 84, 50, 188, 3.6, 5.0], [118, 126, 80, 172, 6.0, 7.0],
-        [136, 130, 106, 150, 3.2, 9.0], [84, 100, 76, 160, 7.0, 10.0], [168, 146, 132, 168, 4.0, 8.0],
+        [130, 124, 102, 148, 3.2, 8.0], [84, 100, 76, 160, 7.0, 9.0], [152, 136, 122, 158, 4.0, 7.0],
     ],
     np.float32,
 )  # fmt: skip
@@ -53,7 +55,7 @@ def paint(seed: int, shape: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], npt
         for channel in range(4):
             image[channel][window][built] = color[channel][built]
     _paint_water(rng, image, truth, land)
-    _paint_road(rng, image, truth, towns)
+    _paint_roads(rng, image, truth, land, towns)
     return _expose(rng, image), truth
 
 
@@ -62,7 +64,7 @@ def _cover(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
     """Truth before towns, water and roads, and where fields are."""
     at = np.clip(parcels.center.astype(np.intp), 0, [shape[1] - 1, shape[0] - 1])
-    grass = land.grass[at[:, 1], at[:, 0]] + 0.35 * rng.standard_normal(len(at), dtype=np.float32)
+    grass = land.grass[at[:, 1], at[:, 0]] + 0.16 * rng.standard_normal(len(at), dtype=np.float32)
     grass += 0.4 * hashed(parcels.block, int(rng.integers(1 << 30)))
     share = rng.uniform(0.25, 0.42)
     meadow = grass > np.quantile(grass, 1 - share)
@@ -82,10 +84,10 @@ def _paint_fields(rng: np.random.Generator, image: Floats, land: Land, parcels: 
     count = len(parcels.angle)
     season = rng.dirichlet(np.full(len(_CROPS), 0.8))
     rented = rng.choice(len(_CROPS), parcels.block.max() + 1, p=season)
-    crop = np.where(rng.random(count) < 0.3, rented[parcels.block], rng.choice(len(_CROPS), count, p=season))
+    crop = np.where(rng.random(count) < 0.4, rented[parcels.block], rng.choice(len(_CROPS), count, p=season))
     look = _CROPS[crop]
     tone = rng.normal(1.0, 0.07, count).astype(np.float32)
-    tint = rng.normal(1.0, 0.035, (count, 4)).astype(np.float32)
+    tint = rng.normal(1.0, 0.014, (count, 4)).astype(np.float32)
     period = look[:, 4] * rng.uniform(0.8, 1.5, count).astype(np.float32)
     strength = look[:, 5] * rng.uniform(0.3, 1.3, count).astype(np.float32)
     turn = parcels.angle + np.float32(np.pi / 2)
@@ -106,10 +108,10 @@ def _paint_fields(rng: np.random.Generator, image: Floats, land: Land, parcels: 
 
 def _meadow(rng: np.random.Generator, land: Land, shape: tuple[int, int]) -> Floats:
     """Grass: smooth, greener where wet, with paths of cattle and single bushes."""
-    patch = smooth_noise(rng, shape, 40)
+    patch = 0.6 * smooth_noise(rng, shape, 110) + 0.6 * smooth_noise(rng, shape, 30)
     fine = smooth_noise(rng, shape, 4)
     grain = rng.standard_normal(shape, dtype=np.float32)
-    dry = np.clip(0.5 + 0.28 * patch - 0.2 * land.soil + 0.1 * land.grass, 0, 1)
+    dry = np.clip(0.45 + 0.24 * patch - 0.12 * land.soil + 0.1 * land.grass, 0, 1)
     light = 3.0 * land.relief + 3.2 * fine + 1.8 * grain
     green = np.array(rng.permutation([[62, 90, 50, 172], [70, 94, 58, 166], [78, 104, 60, 178]])[0], np.float32)
     straw = np.array([118, 120, 82, 158], np.float32) * np.float32(rng.uniform(0.85, 1.05))
@@ -127,7 +129,7 @@ def _forest(rng: np.random.Generator, land: Land, trees: Floats) -> Floats:
     kind = 1 / (1 + np.exp(-3.0 * (stand + 0.3 * smooth_noise(rng, trees.shape, 12))))
     dark = np.array([30, 42, 34, 104], np.float32) * np.float32(rng.uniform(0.8, 1.2))
     leafy = np.array([48, 66, 42, 156], np.float32) * np.float32(rng.uniform(0.85, 1.15))
-    light = 1.0 + 0.20 * trees + 0.16 * land.relief
+    light = 1.0 + 0.27 * trees + 0.15 * land.relief
     light = np.clip(light, 0.35, 1.9)
     out = np.empty((4, *trees.shape), np.float32)
     for channel in range(4):
@@ -140,7 +142,8 @@ def _hedges(
 ) -> npt.NDArray[np.bool_]:
     """Rows of trees between some of the parcels."""
     chosen = hashed(parcels.label, int(rng.integers(1 << 30))) < 0.10
-    return parcels.edge & chosen & arable & (land.soil > -0.6) & ~parcels.track
+    rows = maximum_filter(parcels.edge & chosen, 3) & (rng.random(arable.shape, dtype=np.float32) < 0.8)
+    return np.asarray(rows & arable & (land.soil > -0.4) & ~parcels.track)
 
 
 def _towns(rng: np.random.Generator, land: Land, shape: tuple[int, int]) -> list[Town]:
@@ -170,8 +173,8 @@ def _paint_water(rng: np.random.Generator, image: Floats, truth: npt.NDArray[np.
     water = land.shore_px < 0
     clear = np.array(rng.permutation([[18, 38, 46, 14], [26, 52, 60, 16], [22, 44, 40, 15]])[0], np.float32)
     murky = np.array(rng.permutation([[92, 112, 92, 40], [74, 104, 98, 34], [112, 116, 96, 48]])[0], np.float32)
-    shallow = np.exp(np.minimum(land.shore_px[water], 0) / 7.0)
-    share = np.clip(land.turbid[water] + 0.35 * shallow + 0.06 * land.soil[water], 0, 1)
+    shallow = np.exp(np.minimum(land.shore_px[water], 0) / 4.0)
+    share = np.clip(land.turbid[water] + 0.18 * shallow + 0.06 * land.soil[water], 0, 1)
     ripple = rng.standard_normal(int(water.sum()), dtype=np.float32) * 1.3 + 1.2 * land.soil[water]
     for channel in range(4):
         image[channel][water] = clear[channel] + (murky[channel] - clear[channel]) * share + ripple
@@ -179,42 +182,65 @@ def _paint_water(rng: np.random.Generator, image: Floats, truth: npt.NDArray[np.
     truth[water] = WATER
 
 
-def _paint_road(rng: np.random.Generator, image: Floats, truth: npt.NDArray[np.uint8], towns: list[Town]) -> None:
-    """A highway through the town and lanes to the villages; wide roads count as built-up."""
+def _paint_roads(
+    rng: np.random.Generator, image: Floats, truth: npt.NDArray[np.uint8], land: Land, towns: list[Town]
+) -> None:
+    """A highway past the town and lanes from village to village; only the highway counts as built-up."""
     if not towns:
         return
-    height, width = truth.shape
     hub = towns[0]
-    turn = rng.uniform(0, np.pi)
-    reach = 1.5 * max(height, width)
-    t = np.linspace(-1, 1, 60)
-    bow = 0.06 * reach * np.sin(t * rng.uniform(1.5, 3.5))
-    x = hub.x + t * reach * np.cos(turn) - bow * np.sin(turn) + 0.9 * hub.radius_px * np.sin(turn)
-    y = hub.y + t * reach * np.sin(turn) + bow * np.cos(turn) - 0.9 * hub.radius_px * np.cos(turn)
-    lanes = []
-    for near in towns[1:]:
-        bend = rng.normal(0, 0.12, 2) * np.hypot(near.x - hub.x, near.y - hub.y)
-        middle = ((near.x + hub.x) / 2 + bend[0], (near.y + hub.y) / 2 + bend[1])
-        s = np.linspace(0, 1, 24)[:, None]
-        curve = (1 - s) ** 2 * (hub.x, hub.y) + 2 * s * (1 - s) * middle + s**2 * (near.x, near.y)
-        lanes.append(shapely.buffer(shapely.linestrings(curve), 1.0))
-    line = shapely.linestrings(np.column_stack([x, y]))
-    marks = [(lane, 1) for lane in lanes]
+    marks = [(lane, 1) for lane in _lanes(rng, land, towns)]
     if hub.radius_px > 120:
+        tries = [_highway(rng, hub, truth.shape) for _ in range(10)]
+        line = shapely.linestrings(min(tries, key=lambda path: _wet(land, path)))
         marks += [(shapely.buffer(line, 3.2), 2), (shapely.buffer(line, 0.45), 3)]
-    drawn = rasterize(marks, out_shape=truth.shape, dtype="uint8") if marks else np.zeros(truth.shape, "uint8")
-    lane = (drawn == 1) & (truth != BUILT_UP)
+    if not marks:
+        return
+    drawn = rasterize(marks, out_shape=truth.shape, dtype="uint8")
+    lane = (drawn == 1) & (truth != BUILT_UP) & (truth != WATER)
     road = drawn >= 2
-    grain = rng.standard_normal(truth.shape[1], dtype=np.float32)[None, :].repeat(height, 0)
     for channel in range(4):
-        image[channel][lane] = _STREET_LANE[channel] + 4 * grain[lane]
-        image[channel][road] = _HIGHWAY[channel] + 3 * grain[road]
+        image[channel][lane] = _LANE[channel] * rng.normal(1.0, 0.03, int(lane.sum())).astype(np.float32)
+        image[channel][road] = _HIGHWAY[channel] * rng.normal(1.0, 0.02, int(road.sum())).astype(np.float32)
         image[channel][drawn == 3] = _HIGHWAY[channel] * 0.72
     truth[road] = BUILT_UP
-    truth[lane & (truth == WATER)] = BUILT_UP
 
 
-_STREET_LANE = np.array([158, 152, 144, 150], np.float32)
+def _highway(rng: np.random.Generator, hub: Town, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Points (x, y) of a wide curve past a town."""
+    reach, turn = 1.5 * max(shape), rng.uniform(0, np.pi)
+    t = np.linspace(-1, 1, 400)
+    bow = 0.05 * reach * np.sin(t * rng.uniform(3, 5)) + 0.9 * hub.radius_px
+    x = hub.x + t * reach * np.cos(turn) + bow * np.sin(turn)
+    y = hub.y + t * reach * np.sin(turn) - bow * np.cos(turn)
+    return np.column_stack([x, y])
+
+
+def _wet(land: Land, path: npt.NDArray[np.float64]) -> int:
+    """How many points of a path lie far out in a lake."""
+    height, width = land.shore_px.shape
+    inside = path[((path >= 0) & (path < (width, height))).all(axis=1)].astype(np.intp)
+    return int((land.shore_px[inside[:, 1], inside[:, 0]] < -15).sum())
+
+
+def _lanes(rng: np.random.Generator, land: Land, towns: list[Town]) -> list[Any]:
+    """A lane from each village to the nearest place that has one, where no lake lies between."""
+    lanes: list[Any] = []
+    joined = [towns[0]]
+    for village in sorted(towns[1:], key=lambda t: np.hypot(t.x - towns[0].x, t.y - towns[0].y)):
+        s = np.linspace(0, 1, 40)[:, None]
+        for other in sorted(joined, key=lambda t: np.hypot(t.x - village.x, t.y - village.y))[:3]:
+            far = np.hypot(village.x - other.x, village.y - other.y)
+            sway = np.cumsum(rng.normal(0, 0.02, (40, 2)), axis=0) * far * 0.35
+            curve = (1 - s) * (other.x, other.y) + s * (village.x, village.y) + sway * np.sin(np.pi * s)
+            if not _wet(land, curve):
+                lanes.append(shapely.buffer(shapely.linestrings(curve), 1.0))
+                break
+        joined.append(village)
+    return lanes
+
+
+_LANE = np.array([158, 152, 144, 150], np.float32)
 _HIGHWAY = np.array([172, 170, 166, 164], np.float32)
 
 

@@ -23,7 +23,7 @@ _ROOFS = np.array(
     ],
     np.float32,
 )  # fmt: skip
-"""Red, green, blue and near infrared of roofs: concrete, light, white, tile, tar, blue steel, beige, old, brick, green."""
+"""Red, green, blue and near infrared of roofs: concrete, light, white, tile, tar, blue, beige, old, brick, green."""
 
 _CHOICE = {
     ROWS: (0, 0, 1, 6, 6, 4, 1, 3),
@@ -85,7 +85,10 @@ def build(town: Town, window: tuple[slice, slice]) -> tuple[npt.NDArray[np.bool_
     cos, sin = np.float32(np.cos(town.angle)), np.float32(np.sin(town.angle))
     u, v = x * cos + y * sin, y * cos - x * sin
     bend = np.float32(rng.uniform(4, 12) if town.radius_px > 120 else 2.0)
-    u, v = u + bend * np.sin(v / np.float32(rng.uniform(120, 220))), v + bend * np.sin(u / np.float32(rng.uniform(120, 220)))
+    u, v = (
+        u + bend * np.sin(v / np.float32(rng.uniform(120, 220))),
+        v + bend * np.sin(u / np.float32(rng.uniform(120, 220))),
+    )
     widths = (17, 30) if town.village else (26, 62)
     iu, a, du = _lots(rng, u, town.radius_px, widths)
     iv, b, dv = _lots(rng, v, town.radius_px, (14, 24) if town.village else (22, 44))
@@ -172,4 +175,8 @@ def _buildings(
     index = (np.where(pick < 0.65, common, tone) * 8).astype(np.intp)
     roof = np.moveaxis(_ROOFS[options[kinds, index]], -1, 0)
     ridge = np.where((kinds == HOUSES) | (kinds == OLD), 0.86 + 0.28 * (fb > 0.5), 1.0)
-    return roof, np.where(roofed, table[..., 4], 0).astype(np.float32), np.asarray((0.82 + 0.36 * tone) * ridge, np.float32)
+    return (
+        roof,
+        np.where(roofed, table[..., 4], 0).astype(np.float32),
+        np.asarray((0.82 + 0.36 * tone) * ridge, np.float32),
+    )
