@@ -2,12 +2,13 @@
 
 Guarantees: reading a card imports no torch and reads no weights; loading checks every byte of the weights against the
 checksum in the header and every tensor against the architecture; nothing is ever unpickled here; a file bears its final
-name only when it is whole.
+name only when it is whole; the same model and card give the same bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterable
@@ -76,7 +77,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, ModelCard]:
 
 
 def save_checkpoint(path: str | Path, module: nn.Module, card: ModelCard) -> None:
-    """Write a checkpoint; the file appears under its name only when it is whole.
+    """Write a checkpoint; the file appears under its name only when it is whole; the same model and card give the same bytes.
 
     Args:
         path: Where; the suffix is ``.safetensors``.
@@ -88,7 +89,7 @@ def save_checkpoint(path: str | Path, module: nn.Module, card: ModelCard) -> Non
         OutputError: The file cannot be written.
     """
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from engine.models import registry
 
@@ -107,15 +108,16 @@ def save_checkpoint(path: str | Path, module: nn.Module, card: ModelCard) -> Non
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=".tmp", dir=path.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
-    os.close(handle)
     temporary = Path(name)
     try:
-        save_file(tensors, str(temporary), metadata=header)
-        with temporary.open("rb+") as file:
+        with os.fdopen(handle, "wb") as file:
+            for part in _in_fixed_order(save(tensors, metadata=header)):
+                file.write(part)
+            file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise _unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -172,6 +174,14 @@ def _checksum(tensors: Iterable[tuple[str, Tensor]]) -> str:
     return digest.hexdigest()
 
 
+def _in_fixed_order(raw: bytes) -> tuple[bytes, memoryview]:
+    """Header and data of a serialised file, the header sorted: the library writes its entries in any order."""
+    end = 8 + int.from_bytes(raw[:8], "little")
+    text = json.dumps(json.loads(raw[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, memoryview(raw)[end:]
+
+
 def _damaged(path: Path, reason: str) -> CheckpointError:
     return CheckpointError(
         f"the checkpoint is damaged or not a .safetensors file: {reason}",
@@ -180,8 +190,8 @@ def _damaged(path: Path, reason: str) -> CheckpointError:
     )
 
 
-def _unwritable(path: Path, error: Exception) -> OutputError:
-    reason = getattr(error, "strerror", None) or str(error)
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    reason = error.strerror or str(error)
     return OutputError(
         f"the checkpoint cannot be written: {reason}",
         where=path,

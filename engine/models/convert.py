@@ -104,7 +104,7 @@ def convert(
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a downloaded checkpoint, pickled or not, by name, without wrappers and the prefixes that training wrappers add.
+    """Tensors of a downloaded checkpoint by name, without containers and the prefixes that training wrappers add.
 
     Raises:
         CheckpointError: The file is missing, holds more than tensors, or no tensors.

@@ -49,6 +49,9 @@ class TokenOutput:
 
     def at_pixels(self, height: int, width: int) -> PixelMaps:
         """Draw logits and assignment at ``height`` x ``width`` pixels, the size of the image that went in."""
+        if self.upsample is not None and self.logits.shape[2:] != self.tokens.assignment.shape[2:]:
+            logits, claims = self.upsample(self.logits), self.upsample(self.tokens.assignment)
+            return PixelMaps(logits[:, :, :height, :width], claims[:, :, :height, :width])
         if self.upsample is not None:
             stacked = torch.cat((self.logits, self.tokens.assignment.to(self.logits.dtype)), dim=1)
             both = self.upsample(stacked)[:, :, :height, :width]
