@@ -77,7 +77,7 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, ModelCard]:
 
 
 def save_checkpoint(path: str | Path, module: nn.Module, card: ModelCard) -> None:
-    """Write a checkpoint; the file appears under its name only when it is whole; the same model and card give the same bytes.
+    """Write a checkpoint; the file appears under its name only when it is whole.
 
     Args:
         path: Where; the suffix is ``.safetensors``.
