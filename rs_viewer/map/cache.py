@@ -26,6 +26,7 @@ class Tile:
         image: The picture, None when reading failed.
         raw: The values behind it, where a layer recolours without reading again.
         revision: Look of the layer when it was painted.
+        edition: Where the values came from then.
         stale: Its values have changed since.
         error: Why reading failed.
     """
@@ -33,6 +34,7 @@ class Tile:
     image: QImage | None
     raw: np.ndarray | None
     revision: int
+    edition: int = 0
     stale: bool = False
     error: str | None = None
 

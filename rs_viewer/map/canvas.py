@@ -214,9 +214,11 @@ class MapCanvas(QWidget):
         old = self._cache.peek(layer.id, request.key)
         if result.picture is not None:
             raw = result.picture.raw if layer.keeps_raw else None
-            tile = Tile(result.picture.image, raw, request.revision, request.stale)
+            tile = Tile(result.picture.image, raw, request.revision, request.edition, request.stale)
         else:
-            tile = Tile(old.image if old else None, None, request.revision, request.stale, result.error)
+            tile = Tile(
+                old.image if old else None, None, request.revision, request.edition, request.stale, result.error
+            )
             if (layer.id, request.revision) not in self._told:
                 self._told.add((layer.id, request.revision))
                 layer.failed.emit(result.error or "")

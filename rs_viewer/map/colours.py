@@ -28,8 +28,8 @@ def premultiplied(red: np.ndarray, green: np.ndarray, blue: np.ndarray, alpha: n
 
 def colour_of(color: QColor) -> np.uint32:
     """One colour, packed."""
-    parts = (np.array(v) for v in (color.red(), color.green(), color.blue(), color.alpha()))
-    return np.uint32(premultiplied(*parts))
+    red, green, blue, alpha = (np.array(v) for v in (color.red(), color.green(), color.blue(), color.alpha()))
+    return np.uint32(premultiplied(red, green, blue, alpha))
 
 
 def class_table(colors: Sequence[str]) -> np.ndarray:
@@ -46,14 +46,14 @@ def confidence_table() -> np.ndarray:
     at = np.linspace(0, len(stops) - 1, 100)
     rgb = [np.interp(at, np.arange(len(stops)), stops[:, i]).round() for i in range(3)]
     table = np.zeros(256, np.uint32)
-    table[1:101] = premultiplied(*rgb, np.full(100, 255))
+    table[1:101] = premultiplied(rgb[0], rgb[1], rgb[2], np.full(100, 255))
     return table
 
 
 def shade_of(ids: np.ndarray) -> np.ndarray:
-    """A lightness factor for each region id, 0.72 to 1.28, that differs between neighbours in number."""
+    """How much lighter (towards 0.3) or darker (towards -0.3) each region id is; neighbours in number differ."""
     mixed = (ids.astype(np.uint32) * np.uint32(2654435761)) >> np.uint32(24)
-    return 0.72 + 0.56 * mixed.astype(np.float32) / 255.0
+    return (mixed.astype(np.float32) / 255.0 - 0.5) * 0.6
 
 
 def region_table(codes: np.ndarray, colors: Sequence[str]) -> np.ndarray:
@@ -63,10 +63,12 @@ def region_table(codes: np.ndarray, colors: Sequence[str]) -> np.ndarray:
         codes: Class code by region id (index 0 is no region); 255 for ids that do not exist.
         colors: Class colours by code.
     """
-    rgb = np.array([QColor(c).getRgb()[:3] for c in colors] or [(0, 0, 0)], dtype=np.float32)
+    parts = [QColor(c) for c in colors] or [QColor("#000000")]
+    rgb = np.array([(c.red(), c.green(), c.blue()) for c in parts], dtype=np.float32)
     known = codes < len(colors)
-    picked = rgb[np.where(known, codes, 0)] * shade_of(np.arange(len(codes)))[:, None]
-    picked = np.clip(picked, 0, 255).round()
+    shade = shade_of(np.arange(len(codes)))[:, None]
+    picked = rgb[np.where(known, codes, 0)]
+    picked = np.where(shade > 0, picked + (255 - picked) * shade, picked * (1 + shade)).round()
     table = premultiplied(picked[:, 0], picked[:, 1], picked[:, 2], np.where(known, 255, 0))
     table[:1] = 0
     return table

@@ -133,12 +133,13 @@ class Compositor:
             tile = self._cache.peek(layer.id, key)
             if tile is not None and not tile.stale and tile.revision == layer.revision:
                 continue
-            raw = tile.raw if tile is not None and not tile.stale and layer.keeps_raw else None
+            known = tile is not None and not tile.stale and tile.edition == layer.edition
+            raw = tile.raw if tile is not None and known else None
             box = key.box
             distance = math.hypot((box[0] + box[2]) / 2 - middle[0], (box[1] + box[3]) / 2 - middle[1]) / key.span_px
             if key == layer.pyramid.top:
                 distance = 0.0 if tile is None else math.inf
-            wishes.append((distance, Request(layer.id, key, layer.source, layer.revision, raw)))
+            wishes.append((distance, Request(layer.id, key, layer.source, layer.revision, layer.edition, raw)))
         return wishes
 
     def _paint_tiles(self, painter: QPainter, layer: TiledLayer, sight: Sight) -> None:

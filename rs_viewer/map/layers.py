@@ -12,11 +12,11 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
-from engine.scene.stretch import Stretch
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QColor, QImage
 
 from engine.scene import Window
+from engine.scene.stretch import Stretch
 from rs_viewer.map import colours
 from rs_viewer.map.loader import TileSource
 from rs_viewer.map.pyramid import Pyramid
@@ -112,6 +112,8 @@ class TiledLayer(Layer):
         super().__init__(name, grid, opacity=opacity)
         self._source = source
         self.revision = 0
+        self.edition = 0
+        """Counts the changes of where values come from: values of an older edition are not used again."""
 
     @property
     def source(self) -> TileSource:
@@ -256,7 +258,12 @@ class RasterLayer(TiledLayer):
             raise ValueError("the analysis has another grid: add it as a layer of its own")
         self.analysis = analysis
         self._shades = RegionColours(analysis)
+        self.edition += 1
         self._use(self._make_source())
+
+    def close_source(self) -> None:
+        """Close the files of the analysis; another layer that reads from it opens them again."""
+        self.analysis.close()
 
     def _make_source(self) -> TileSource:
         if self.kind == "regions":

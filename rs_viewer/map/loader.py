@@ -49,6 +49,7 @@ class Request:
     key: TileKey
     source: TileSource
     revision: int
+    edition: int = 0
     raw: np.ndarray | None = None
     stale: bool = False
     dropped: bool = False

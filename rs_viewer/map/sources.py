@@ -46,6 +46,7 @@ class AnalysisLike(Protocol):
     def complete(self) -> bool: ...  # noqa: D102
     def read(self, layer: MapLayerName, window: Any = ..., out_shape: Any = ...) -> np.ndarray: ...  # noqa: D102
     def regions(self) -> Any: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
 
 
 class Once:

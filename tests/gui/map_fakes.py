@@ -78,10 +78,14 @@ class FakeAnalysis:
         self.card = SimpleNamespace(classes=CLASSES)
         self.complete = complete
         self.reads = 0
+        self.closed = 0
 
     def read(self, layer, window=None, out_shape=None):
         self.reads += 1
         return sampled(self.layers[layer], window, out_shape, 255 if layer == "classes" else 0)[0]
+
+    def close(self):
+        self.closed += 1
 
     def regions(self):
         ids, first = np.unique(self.layers["regions"], return_index=True)

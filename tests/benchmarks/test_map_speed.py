@@ -1,0 +1,130 @@
+"""How fast the map paints, and that many regions cost what few cost. Prints frames a second and ratios."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "gui"))
+
+from map_fakes import IDENTITY_STRETCH, NORTH_UP, FakeAnalysis, FakeScene, wait_settled
+
+from rs_viewer.map import MapView, RasterLayer, SceneLayer
+from rs_viewer.map.pyramid import TileKey
+
+pytestmark = pytest.mark.benchmark
+
+WIDTH, HEIGHT = 1920, 1200
+
+
+def blocks(across, size=4096):
+    """Square regions, so many across, with ids in scan order; classes alternate."""
+    at = np.arange(size) * across // size
+    ids = (at[:, None] * across + at[None, :] + 1).astype(np.uint32)
+    return (ids % 2).astype(np.uint8), ids
+
+
+@pytest.fixture
+def full_map(qtbot):
+    def make(across):
+        view = MapView()
+        qtbot.addWidget(view)
+        view.resize(WIDTH, HEIGHT)
+        view.show()
+        noise = np.random.default_rng(1).integers(0, 255, (3, 4096, 4096), dtype=np.uint8)
+        view.layers.add(SceneLayer(FakeScene(noise), stretch=IDENTITY_STRETCH))
+        classes, regions = blocks(across)
+        analysis = FakeAnalysis(classes, regions)
+        layers = [RasterLayer(analysis, "classes", opacity=0.5), RasterLayer(analysis, "regions")]
+        for layer in layers:
+            view.layers.add(layer)
+        return view
+
+    return make
+
+
+def frame_s(view, count=25):
+    """Median processor seconds of a whole repaint from cached tiles (wall time would measure what else runs)."""
+    times = []
+    for _ in range(count):
+        view.repaint_layers()
+        started = time.thread_time()
+        view.repaint()
+        times.append(time.thread_time() - started)
+    return statistics.median(times)
+
+
+@pytest.mark.parametrize("scale", [10.0, 7.3, 13.1, 2.0], ids=["1:1", "1.37x", "0.76x", "5x"])
+def test_a_full_view_of_three_layers_repaints_sixty_times_a_second(qtbot, full_map, scale):
+    view = full_map(3)
+    view.set_view(*(NORTH_UP @ (2048, 2048)), scale)
+    wait_settled(qtbot, view, 60_000)
+    seconds = frame_s(view)
+    print(f"\n{WIDTH}x{HEIGHT}, three layers, {scale:g} m a pixel: {1 / seconds:.0f} fps ({seconds * 1e3:.1f} ms)")
+    assert 1 / seconds >= 60
+
+
+def test_a_hundred_thousand_regions_cost_what_ten_cost(qtbot, full_map):
+    few, many = full_map(3), full_map(317)
+    frames, tiles = [], []
+    for view in (few, many):
+        view.set_view(*(NORTH_UP @ (2048, 2048)), 10.0)
+        wait_settled(qtbot, view, 60_000)
+    for view in (few, many):
+        layer = view.layers[2]
+        layer.style = "fill"
+        layer.set_highlights({1: 1.0, 2: 0.5})
+        raw = layer.source.paint(TileKey(0, 4, 4), None).raw
+        tiles.append(
+            min(_timed(lambda raw=raw, layer=layer: layer.source.paint(TileKey(0, 4, 4), raw)) for _ in range(40))
+        )
+    for _ in range(2):
+        frames = [min(f, frame_s(view, 12)) for f, view in zip(frames or [9.0, 9.0], (few, many), strict=True)]
+    print(
+        f"\nregions 100,489 / 9: a frame {frames[1] / frames[0]:.2f}, a tile {tiles[1] / tiles[0]:.2f} times the cost"
+    )
+    assert frames[1] / frames[0] <= 1.3
+    assert tiles[1] / tiles[0] <= 1.3
+
+
+def test_moving_the_cursor_costs_far_less_than_a_frame(qtbot, full_map):
+    view = full_map(50)
+    view.set_view(*(NORTH_UP @ (2048, 2048)), 7.3)
+    wait_settled(qtbot, view, 60_000)
+    whole = frame_s(view)
+    ring = np.array([(2000, 2000), (2082, 2000), (2082, 2082), (2000, 2082), (2000, 2000)], float)
+    times = []
+    for i in range(25):
+        view.set_outline([ring + i], kind="hovered")
+        started = time.thread_time()
+        view.repaint()
+        times.append(time.thread_time() - started)
+    hover = statistics.median(times)
+    print(f"\nhover {hover * 1e3:.2f} ms, a frame {whole * 1e3:.2f} ms: {hover / whole:.2f}")
+    assert hover < 0.6 * whole
+
+
+def test_an_outline_costs_what_shows_of_it(qtbot, full_map):
+    view = full_map(3)
+    view.set_view(*(NORTH_UP @ (2048, 2048)), 30.0)
+    turn = np.linspace(0, 2 * np.pi, 200_000)
+    ring = np.stack([2048 + 1500 * np.cos(turn), 2048 + 1500 * np.sin(turn)], axis=1)
+    wait_settled(qtbot, view, 60_000)
+    view.repaint()
+    costs = []
+    for step in (200, 1):
+        view.set_outline([ring[::step]], kind="selected")
+        costs.append(min(_timed(view.repaint) for _ in range(10)))
+    print(f"\noutline of 200,000 / 1,000 vertices: {costs[1] / costs[0]:.1f} times the cost, {costs[1] * 1e3:.1f} ms")
+    assert costs[1] < 0.05
+
+
+def _timed(call):
+    started = time.thread_time()
+    call()
+    return time.thread_time() - started
