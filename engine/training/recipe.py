@@ -119,7 +119,7 @@ class Optimisation(_Part):
     weight_decay: float = 0.05
     warmup_steps: int = 100
     clip_norm: float = 1.0
-    ema_decay: float = 0.998
+    ema_decay: float = 0.99
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
     seed: int = 0
     loader_workers: int = 1

@@ -87,7 +87,9 @@ def train(recipe: Recipe, data_root: Path, out_dir: Path, *, fresh: bool = False
     evaluator = L.Trainer(logger=False, enable_checkpointing=False, enable_model_summary=False)
     table = evaluator.validate(task, data, verbose=False)[0]
     card = make_card(recipe, data, model, table)
-    return Trained(save_checkpoint(out_dir / f"{recipe.name}.safetensors", model, card), card)
+    checkpoint = out_dir / f"{recipe.name}.safetensors"
+    save_checkpoint(checkpoint, model, card)
+    return Trained(checkpoint, card)
 
 
 def make_card(recipe: Recipe, data: TileData, model: torch.nn.Module, table: Any) -> ModelCard:
