@@ -16,9 +16,9 @@ import numpy.typing as npt
 from engine.errors import CancelledError
 from engine.regions.components import band_sample
 from engine.regions.forest import LabelForest
-from engine.regions.fragments import Affinity, absorb_small, connected_groups
+from engine.regions.fragments import Affinity, absorb_small
 from engine.regions.result import RegionResult, RegionSums
-from engine.regions.runs import Ints, sum_by, sum_pairs
+from engine.regions.runs import Ints, connected_groups, fold_edges, sum_by, sum_pairs
 from engine.regions.strips import StripStore
 from engine.regions.windows import WindowTable
 from engine.scene import Grid
@@ -83,7 +83,7 @@ def assemble(
     number, group = connected_groups(atoms.label.size, one[same], other[same])
     step(0.5)
     size = sum_by(group, atoms.pixels if min_m2 is None else atoms.area, number)
-    first, second, length = _fold_edges(group[one], group[other], length)
+    first, second, length = fold_edges(group[one], group[other], length)
     joined = absorb_small(
         size,
         (first, second, length),
@@ -121,11 +121,6 @@ def pixel_area_m2(grid: Grid, position: Array, pixels: Array) -> Array:
         return np.full(pixels.size, np.nan)
     centre = position / pixels[:, None]
     return np.asarray(grid.ground(centre[:, 1], centre[:, 0]).area_m2)
-
-
-def _fold_edges(one: Array, other: Array, length: Array) -> tuple[Ints, Ints, Ints]:
-    apart = one != other
-    return sum_pairs(np.minimum(one, other)[apart], np.maximum(one, other)[apart], length[apart])
 
 
 def _affinity(atoms: _Atoms, group: Ints, number: int) -> Affinity:

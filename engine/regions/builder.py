@@ -20,11 +20,12 @@ import numpy.typing as npt
 
 from engine.errors import AnalysisError
 from engine.regions.assemble import assemble
+from engine.regions.canvas import Canvas
 from engine.regions.components import Looks, band_sample, find_areas, sampled_looks
 from engine.regions.forest import LabelForest
 from engine.regions.result import RegionResult
 from engine.regions.runs import Ints
-from engine.regions.seams import Ground, Overlap, count_overlap, join_overlaps, look_alike, match, resolve
+from engine.regions.seams import Ground, Overlap, count_overlap, join_overlaps, look_alike, match
 from engine.regions.strips import StripMaps, StripStore, measure_strip
 from engine.regions.windows import WindowTable
 from engine.scene import Grid, Raster
@@ -37,6 +38,8 @@ DEFAULT_MIN_PIXELS = 16
 """Smaller regions join their best neighbour where nobody says otherwise."""
 MAX_SPECK_PX = 64
 """Specks are absorbed inside their window up to this size; larger ones are judged by colour and class at the end."""
+GROUP = 16
+"""Windows handled in one go: enough to spread the cost of a call, few enough to stay in the cache."""
 NOISE_SHARE = 0.05
 """Differences of mean values below this share of the scene's spread mean nothing."""
 
@@ -87,7 +90,7 @@ class _Window:
     col: int
     base: int
     labels: Labels
-    edges: tuple[Ints, Ints, Ints]
+    edges: tuple[Ints, Ints]
     features: Array
 
     @property
@@ -102,7 +105,6 @@ class _Row:
     start: int
     stop: int
     windows: list[_Window]
-    first_label: int
     matched: bool = False
 
 
@@ -153,18 +155,30 @@ class RegionBuilder:
         """
         if not windows:
             return
-        first_label = self._forest.count + 1
-        taken = []
-        for window in windows:
-            token_map = window.token_map
-            areas = find_areas(token_map, int(np.iinfo(token_map.dtype).max), self._speck_px)
+        row = _Row(windows[0].row, windows[0].row + int(windows[0].token_map.shape[0]), [])
+        for first in range(0, len(windows), GROUP):
+            group = windows[first : first + GROUP]
+            maps = np.stack([window.token_map for window in group])
+            areas = find_areas(maps, int(np.iinfo(maps.dtype).max), self._speck_px)
             base = self._forest.add(areas.count)
-            self._table.add(window.window_index, areas.tokens, window.features)
-            labels = np.where(areas.labels > 0, areas.labels + np.int32(base), 0).astype(np.int32)
-            features = np.asarray(window.features, np.float32)[areas.tokens]
-            taken.append(_Window(window.col, base, labels, areas.edges, features))
-        stop = windows[0].row + int(windows[0].token_map.shape[0])
-        self._rows.append(_Row(windows[0].row, stop, taken, first_label))
+            areas.labels[areas.labels > 0] += np.int32(base)
+            cuts = np.searchsorted(areas.window, np.arange(len(group) + 1))
+            edge_cuts = np.searchsorted(areas.edges[0], cuts + 1)
+            for index, window in enumerate(group):
+                mine = slice(int(cuts[index]), int(cuts[index + 1]))
+                between = slice(int(edge_cuts[index]), int(edge_cuts[index + 1]))
+                tokens = areas.tokens[mine]
+                self._table.add(window.window_index, tokens, window.features)
+                row.windows.append(
+                    _Window(
+                        window.col,
+                        base + mine.start,
+                        areas.labels[index],
+                        (areas.edges[0][between] + base, areas.edges[1][between] + base),
+                        np.asarray(window.features, np.float32)[tokens],
+                    )
+                )
+        self._rows.append(row)
 
     def add_strip(self, strip: Strip) -> npt.NDArray[np.uint32]:
         """Settle the next rows; every row of windows that covers them must have come in.
@@ -192,15 +206,15 @@ class RegionBuilder:
         owners[strip.classes == NODATA_CLASS] = 0
         self._fill(owners, strip.classes)
         self._forest.flatten(self._base + 1)
-        roots = self._forest.lookup[owners]
         above, above_count = self._last_atoms or (None, 0)
-        record, last_atoms = measure_strip(owners, roots, maps, len(self._class_names), above, above_count)
+        lookup = self._forest.lookup
+        record, last_atoms = measure_strip(owners, lookup, maps, len(self._class_names), above, above_count)
         self._store.append(record)
         self._last_atoms = (last_atoms, record.label.size)
         self._last_owners = owners[-1].copy()
         self._next_row = stop
         self._release(stop)
-        return roots.astype(np.uint32)
+        return lookup[owners].view(np.uint32)
 
     def finish(
         self,
@@ -261,12 +275,10 @@ class RegionBuilder:
                 len(self._class_names),
                 window.features,
             )
-            first, second, _ = window.edges
-            differ = ~look_alike(looks.alike(first, second, noise))
-            self._forest.keep_apart(first[differ] + window.base, second[differ] + window.base)
+            first, second = window.edges
+            differ = ~look_alike(looks.alike(first - window.base, second - window.base, noise))
+            self._forest.keep_apart(first[differ], second[differ])
             self._all_looks(window.features.shape[1]).put(window.base - self._base, looks)
-        self._forest.flatten(self._base + 1)
-        lookup = self._forest.lookup
         overlaps = []
         for left, right in zip(row.windows[:-1], row.windows[1:], strict=True):
             shared = left.stop - right.col
@@ -274,7 +286,7 @@ class RegionBuilder:
                 a, b = left.labels[:, -shared:], right.labels[:, :shared]
             else:
                 a, b = (left.labels[:, -1:], right.labels[:, :1]) if shared == 0 else (left.labels[:, :0],) * 2
-            overlaps.append(count_overlap(lookup[a], lookup[b]))
+            overlaps.append(count_overlap(a, b))
         self._match(overlaps, ground)
 
     def _match(self, overlaps: list[Overlap], ground: Ground) -> None:
@@ -293,55 +305,66 @@ class RegionBuilder:
 
     def _compose(self, active: list[_Row], start: int, stop: int, ground: Ground) -> Labels:
         """Owners of the rows ``start`` to ``stop`` from all windows that cover them."""
-        sheet = np.zeros((stop - start, self._grid.width), np.int32)
+        width = self._grid.width
+        sheet = np.zeros((stop - start, width), np.int32)
         filled = start
         for row in active:
             top, bottom = max(row.start, start), min(row.stop, stop)
-            lower = self._compose_row(row, top, bottom, ground.part(slice(top - start, bottom - start), slice(None)))
+            at = top - start
+            lower = self._compose_row(row, top, bottom, ground, start)
             both = max(0, min(filled, bottom) - top)
-            upper = sheet[top - start : top - start + both]
-            edge = self._last_owners if top == start else sheet[top - start - 1]
-            if row.start >= start and edge is not None and row.start > 0:
-                if both:
-                    self._match([count_overlap(self._rooted(upper), self._rooted(lower[:both]))], ground)
-                else:
-                    self._match([count_overlap(self._rooted(edge[None]), self._rooted(lower[:1]))], ground)
+            edge = self._last_owners if at == 0 else sheet[at - 1]
+            if row.start >= start and row.start > 0 and edge is not None:
+                upper = sheet[at : at + both] if both else edge[None]
+                self._match([count_overlap(self._rooted(upper), self._rooted(lower[: max(both, 1)]))], ground)
             if both:
-                beyond = lower[both] if both < lower.shape[0] else None
-                take_upper = resolve(
-                    self._rooted(upper).T,
-                    self._rooted(lower[:both]).T,
-                    ground.part(slice(top - start, top - start + both), slice(None)).turned,
-                    before=None if edge is None else self._rooted(edge),
-                    after=None if beyond is None else self._rooted(beyond),
-                ).T
-                lower[:both] = np.where(take_upper, upper, lower[:both])
-            sheet[top - start : bottom - start] = lower
+                canvas = Canvas(((at, 0),), both, width)
+                canvas.put(0, sheet[at : at + both], lower[:both])
+                canvas.margin(0, above=edge, below=lower[both] if both < lower.shape[0] else None)
+                lean = (both + 1) / 2 - np.arange(both + 2)[:, None]
+                canvas.resolve(self._forest.lookup, lean, ground)
+                lower[:both] = canvas.result(0)
+            sheet[at : bottom - start] = lower
             filled = max(filled, bottom)
         return sheet
 
-    def _compose_row(self, row: _Row, top: int, bottom: int, ground: Ground) -> Labels:
+    def _compose_row(self, row: _Row, top: int, bottom: int, ground: Ground, start: int) -> Labels:
         """Owners of some rows from one row of windows."""
         sheet = np.zeros((bottom - top, self._grid.width), np.int32)
-        settled = None if top == row.start or self._last_owners is None else self._rooted(self._last_owners)
+        settled = None if top == row.start else self._last_owners
         filled = 0
+        waiting: list[tuple[int, int, Labels]] = []
+
+        def settle() -> None:
+            if not waiting:
+                return
+            shared = waiting[0][1]
+            canvas = Canvas([(top - start, col) for col, _, _ in waiting], bottom - top, shared)
+            for index, (col, _, labels) in enumerate(waiting):
+                band = slice(col, col + shared)
+                canvas.put(index, sheet[:, band], labels[:, :shared])
+                canvas.margin(
+                    index,
+                    left=sheet[:, col - 1] if col else None,
+                    right=labels[:, shared] if shared < labels.shape[1] else None,
+                    above=None if settled is None else settled[band],
+                )
+            lean = (shared + 1) / 2 - np.arange(shared + 2)
+            canvas.resolve(self._forest.lookup, lean, ground)
+            for index, (col, _, _) in enumerate(waiting):
+                sheet[:, col : col + shared] = canvas.result(index)
+            waiting.clear()
+
         for window in row.windows:
             labels = window.labels[top - row.start : bottom - row.start]
             both = max(0, filled - window.col)
+            if waiting and (both != waiting[0][1] or window.col <= waiting[-1][0] + both or len(waiting) == GROUP):
+                settle()
             if both:
-                band = slice(window.col, window.col + both)
-                left, right = sheet[:, band], labels[:, :both]
-                take_left = resolve(
-                    self._rooted(left),
-                    self._rooted(right),
-                    ground.part(slice(None), band),
-                    before=self._rooted(sheet[:, window.col - 1]) if window.col else None,
-                    after=self._rooted(labels[:, both]) if both < labels.shape[1] else None,
-                    settled=None if settled is None else settled[band],
-                )
-                sheet[:, band] = np.where(take_left, left, right)
+                waiting.append((window.col, both, labels))
             sheet[:, window.col + both : window.stop] = labels[:, both:]
             filled = max(filled, window.stop)
+        settle()
         return sheet
 
     def _rooted(self, labels: Labels) -> Labels:
@@ -352,15 +375,15 @@ class RegionBuilder:
         bare = (owners == 0) & (classes != NODATA_CLASS)
         if not bare.any():
             return
-        patches = find_areas(np.where(bare, classes, NODATA_CLASS).astype(np.uint8), NODATA_CLASS, 0)
+        patches = find_areas(np.where(bare, classes, NODATA_CLASS).astype(np.uint8)[None], NODATA_CLASS, 0)
         base = self._forest.add(patches.count)
         self._table.add_bare(patches.count)
-        owners[bare] = patches.labels[bare] + base
+        owners[bare] = patches.labels[0][bare] + base
 
     def _release(self, stop: int) -> None:
         """Forget what no row to come can touch."""
         self._rows = [row for row in self._rows if row.stop > stop]
-        held = [self._last_owners] if self._last_owners is not None else []
+        held: list[Labels] = [self._last_owners] if self._last_owners is not None else []
         for row in self._rows:
             held += [window.labels[max(0, stop - row.start) :] for window in row.windows]
         alive = np.unique(np.concatenate([np.unique(part) for part in held])) if held else np.zeros(0, np.int32)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.regions.fragments import absorb_small
-from engine.regions.runs import Ints, connected, contacts
+from engine.regions.runs import Ints, fold_edges, map_runs, sum_by
 
 Array = npt.NDArray[Any]
 Labels = npt.NDArray[np.int32]
@@ -26,44 +26,55 @@ SAMPLE_BANDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Areas:
-    """Connected areas of a window.
+    """Connected areas of several windows of one size.
 
     Attributes:
-        labels: ``[h, w]``, 1..count, 0 on nodata.
-        count: Number of areas.
-        tokens: ``[count]`` token of each area (of the greatest part where specks were absorbed).
-        edges: First, second (both 1..count) and length of each contact between areas.
+        labels: ``[n, h, w]``, numbered from 1 through all windows, window by window; 0 on nodata.
+        window: Window of each area, from 0.
+        tokens: Token of each area (of its greatest part where specks were absorbed).
+        edges: First, second (both from 1) and length of each contact between areas.
     """
 
     labels: Labels
-    count: int
+    window: Ints
     tokens: Ints
     edges: tuple[Ints, Ints, Ints]
 
+    @property
+    def count(self) -> int:
+        """Number of areas."""
+        return int(self.window.size)
 
-def find_areas(token_map: Array, no_token: int, speck_px: int) -> Areas:
-    """Connected areas of a window's token map; specks smaller than ``speck_px`` join the longest neighbour."""
-    labels = connected(token_map, no_token)
-    count = int(labels.max(initial=0))
-    sizes = np.bincount(labels.reshape(-1), minlength=count + 1)
-    tokens = np.zeros(count + 1, np.int64)
-    tokens[labels] = token_map
-    edges = contacts(labels)
-    if speck_px <= 1 or count < 2:
-        return Areas(labels, count, tokens[1:], edges)
-    on_border = np.zeros(count + 1, bool)
-    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-        on_border[side] = True
-    first, second, length = edges
-    groups = absorb_small(sizes[1:], (first - 1, second - 1, length), speck_px, protected=on_border[1:])
-    number = int(groups.max(initial=-1)) + 1
-    if number == count:
-        return Areas(labels, count, tokens[1:], edges)
-    order = np.lexsort((-sizes[1:], groups))
-    head = np.flatnonzero(np.diff(groups[order], prepend=-1) != 0)
-    table = np.concatenate(([0], groups + 1)).astype(np.int32)
-    merged = table[labels]
-    return Areas(merged, number, tokens[1:][order[head]], contacts(merged))
+
+def find_areas(token_maps: Array, no_token: int, speck_px: int) -> Areas:
+    """Connected areas of the token maps ``[n, h, w]``; specks below ``speck_px`` pixels join the longest neighbour."""
+    windows, height, width = token_maps.shape
+    stack = np.ascontiguousarray(token_maps).reshape(-1, width)
+    graph = map_runs(stack, period=height)
+    runs = graph.runs
+    token = runs.take(stack)
+    count, area = graph.connect(token, no_token)
+    inside = area > 0
+    of_run = area[inside] - 1
+    row, col = np.divmod(runs.starts[inside], width)
+    window, tokens = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    window[of_run], tokens[of_run] = row // height, token[inside]
+    sizes = sum_by(of_run, runs.lengths[inside], count).astype(np.int64)
+    edges = graph.contacts(area)
+    if speck_px > 1 and edges[0].size:
+        row %= height
+        border = (row == 0) | (row == height - 1) | (col == 0) | (col + runs.lengths[inside] == width)
+        on_border = np.zeros(count, bool)
+        on_border[of_run[border]] = True
+        first, second, length = edges
+        groups = absorb_small(sizes, (first - 1, second - 1, length), speck_px, protected=on_border)
+        order = np.lexsort((-sizes, groups))
+        head = order[np.flatnonzero(np.diff(groups[order], prepend=-1) != 0)]
+        window, tokens = window[head], tokens[head]
+        edges = fold_edges(groups[first - 1] + 1, groups[second - 1] + 1, length)
+        area = np.concatenate(([0], groups + 1))[area]
+    labels = np.repeat(area.astype(np.int32), runs.lengths).reshape(windows, height, width)
+    return Areas(labels, window, tokens, edges)
 
 
 @dataclass

@@ -68,11 +68,11 @@ class LabelForest:
     def keep_apart(self, first: npt.NDArray[Any], second: npt.NDArray[Any]) -> None:
         """Declare pairs of labels different for good; pairs that are one already stay so."""
         apart = self._apart
-        for one, other in zip(first.tolist(), second.tolist(), strict=True):
-            a, b = self.find(one), self.find(other)
-            if a != b:
-                apart.setdefault(a, set()).add(b)
-                apart.setdefault(b, set()).add(a)
+        one, other = self.roots(first), self.roots(second)
+        different = one != other
+        for a, b in zip(one[different].tolist(), other[different].tolist(), strict=True):
+            apart.setdefault(a, set()).add(b)
+            apart.setdefault(b, set()).add(a)
 
     def union(self, one: int, other: int) -> bool:
         """Join two sets unless they must stay apart.

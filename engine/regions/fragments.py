@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from engine.regions.runs import Ints, sum_by, sum_pairs
+from engine.regions.runs import Ints, connected_groups, fold_edges, sum_by
 
 Array = npt.NDArray[Any]
 Affinity = Callable[[Ints, Ints, Ints, Ints], npt.NDArray[np.float64]]
@@ -67,33 +65,11 @@ def absorb_small(
         order = np.lexsort((target, -value, source))
         source, target = source[order], target[order]
         best = np.flatnonzero(np.diff(source, prepend=-1) != 0)
-        number, joined = _components(area.size, source[best], target[best])
+        number, joined = connected_groups(area.size, source[best], target[best])
         area = sum_by(joined, area, number)
         kept = np.zeros(number, bool)
         kept[joined[still]] = True
         still = kept
         groups = joined[groups]
-        first, second = joined[first], joined[second]
-        apart = first != second
-        first, second, length = sum_pairs(
-            np.minimum(first, second)[apart], np.maximum(first, second)[apart], length[apart]
-        )
+        first, second, length = fold_edges(joined[first], joined[second], length)
     return groups
-
-
-def connected_groups(count: int, first: Array, second: Array) -> tuple[int, Ints]:
-    """Groups of nodes that edges connect.
-
-    Returns:
-        Their number, and the group of each node, numbered in order of the groups' first nodes.
-    """
-    return _components(count, first, second)
-
-
-def _components(count: int, first: Array, second: Array) -> tuple[int, Ints]:
-    graph = coo_array((np.ones(first.size, np.int8), (first, second)), shape=(count, count))
-    number, member = connected_components(graph, directed=False)
-    _, head = np.unique(member, return_index=True)
-    rank = np.empty(number, np.int64)
-    rank[np.argsort(head, kind="stable")] = np.arange(number)
-    return int(number), rank[member]

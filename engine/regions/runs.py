@@ -8,13 +8,13 @@ Guarantees: sums of integer data are exact; runs never cross rows; the order of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from skimage.measure import label as label_image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -61,14 +61,22 @@ class Runs:
 
 def find_runs(*rasters: Array) -> Runs:
     """Runs on which all of the equally shaped ``rasters`` are constant."""
-    height, width = rasters[0].shape
-    change = np.empty((height, width), dtype=bool)
+    return _runs_of(_changes(*rasters))
+
+
+def _changes(*rasters: Array) -> npt.NDArray[np.bool_]:
+    """Where runs begin."""
+    change = np.empty(rasters[0].shape, dtype=bool)
     change[:, 0] = True
     np.not_equal(rasters[0][:, 1:], rasters[0][:, :-1], out=change[:, 1:])
     for raster in rasters[1:]:
         change[:, 1:] |= raster[:, 1:] != raster[:, :-1]
+    return change
+
+
+def _runs_of(change: npt.NDArray[np.bool_]) -> Runs:
     starts = np.flatnonzero(change)
-    return Runs(starts, np.diff(starts, append=height * width), width)
+    return Runs(starts, np.diff(starts, append=change.size), change.shape[1])
 
 
 def sum_by(keys: Array, values: Array | None, count: int) -> Array:
@@ -101,30 +109,95 @@ def sum_pairs(first: Array, second: Array, weights: Array | None = None) -> tupl
     return pairs >> 32, pairs & 0xFFFFFFFF, totals.astype(np.int64)
 
 
-def connected(raster: Array, background: int) -> npt.NDArray[np.int32]:
-    """Number the 4-connected areas of equal value from 1 in scan order; 0 where ``raster`` is ``background``."""
-    number: Callable[..., Array] = label_image
-    return number(raster, background=background, connectivity=1).astype(np.int32)
+def fold_edges(first: Array, second: Array, length: Array) -> tuple[Ints, Ints, Ints]:
+    """Fold edges between labels: the smaller label first, loops left out, lengths of equal pairs added."""
+    apart = first != second
+    return sum_pairs(np.minimum(first, second)[apart], np.maximum(first, second)[apart], length[apart])
 
 
-def contacts(labels: Array, runs: Runs | None = None) -> tuple[Ints, Ints, Ints]:
-    """Pairs of different positive labels that share pixel edges.
+@dataclass(frozen=True, slots=True)
+class RunMap:
+    """Runs and which of them touch.
+
+    Attributes:
+        runs: The runs.
+        first: Number of one run of each touching pair, the left or upper one.
+        second: Number of the other.
+        shared: Pixel edges that the pair shares.
+    """
+
+    runs: Runs
+    first: Ints
+    second: Ints
+    shared: Ints
+
+    def connect(self, values: Array, none: int) -> tuple[int, Ints]:
+        """Connect touching runs of equal value.
+
+        Args:
+            values: Value of each run.
+            none: Value of runs that belong to nothing.
+
+        Returns:
+            Number of areas and the area of each run, from 1 in scan order; 0 for runs of nothing.
+        """
+        joins = (values[self.first] == values[self.second]) & (values[self.first] != none)
+        _, member = connected_groups(values.size, self.first[joins], self.second[joins])
+        inside = values != none
+        heads = np.zeros(values.size, bool)
+        heads[member[inside]] = True
+        area = np.cumsum(heads)
+        return int(heads.sum()), np.where(inside, area[member], 0)
+
+    def contacts(self, areas: Ints) -> tuple[Ints, Ints, Ints]:
+        """Pairs of different positive areas that touch, and the pixel edges they share.
+
+        Args:
+            areas: Area of each run.
+        """
+        one, other = areas[self.first], areas[self.second]
+        real = (one > 0) & (other > 0)
+        return fold_edges(one[real], other[real], self.shared[real])
+
+
+def map_runs(*rasters: Array, period: int | None = None) -> RunMap:
+    """Runs on which all ``rasters`` are constant, and which of them touch.
 
     Args:
-        labels: ``[h, w]`` labels, 0 is none.
-        runs: Runs of ``labels`` where they are known already.
+        rasters: ``[h, w]`` each.
+        period: Rows after which a new, unconnected picture begins.
+    """
+    change = _changes(*rasters)
+    height, width = change.shape
+    flat = change.reshape(-1)
+    runs = _runs_of(change)
+    number = np.cumsum(flat, dtype=np.int32)
+    both = change[1:] | change[:-1]
+    place = np.flatnonzero(both)
+    shared = np.diff(place, append=(height - 1) * width)
+    if period is not None:
+        inside = (place // width + 1) % period != 0
+        place, shared = place[inside], shared[inside]
+    upper, lower = number[place] - 1, number[place + width] - 1
+    right = np.flatnonzero(runs.starts[1:] % width != 0) + 1
+    return RunMap(
+        runs,
+        np.concatenate((right - 1, upper)),
+        np.concatenate((right, lower)),
+        np.concatenate((np.ones(right.size, np.int64), shared)),
+    )
+
+
+def connected_groups(count: int, first: Array, second: Array) -> tuple[int, Ints]:
+    """Groups of nodes that edges connect.
 
     Returns:
-        Smaller label, larger label and the number of pixel edges they share.
+        Their number, and the group of each node, numbered in order of the groups' first nodes.
     """
-    runs = runs or find_runs(labels)
-    value = runs.take(labels)
-    same_row = runs.starts[1:] % runs.width != 0
-    left, right = value[:-1][same_row], value[1:][same_row]
-    up, down = labels[:-1].reshape(-1), labels[1:].reshape(-1)
-    edge = np.flatnonzero(up != down)
-    a = np.concatenate((left, up[edge])).astype(np.int64)
-    b = np.concatenate((right, down[edge])).astype(np.int64)
-    keep = (a > 0) & (b > 0)
-    a, b = a[keep], b[keep]
-    return sum_pairs(np.minimum(a, b), np.maximum(a, b))
+    graph = coo_array((np.ones(first.size, np.int8), (first, second)), shape=(count, count))
+    number, member = connected_components(graph, directed=False)
+    head = np.empty(number, np.int64)
+    head[member[::-1]] = np.arange(count - 1, -1, -1)
+    rank = np.empty(number, np.int64)
+    rank[np.argsort(head)] = np.arange(number)
+    return int(number), rank[member]

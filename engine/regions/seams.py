@@ -26,7 +26,7 @@ from skimage.segmentation import watershed
 
 from engine.regions.components import Likeness, Looks
 from engine.regions.forest import LabelForest
-from engine.regions.runs import Ints, connected, find_runs, sum_by, sum_pairs
+from engine.regions.runs import Ints, find_runs, map_runs, sum_by, sum_pairs
 
 Array = npt.NDArray[Any]
 Labels = npt.NDArray[np.int32]
@@ -64,28 +64,20 @@ class Ground:
         """A view of a part."""
         return Ground(self.bands[:, rows, cols], self.classes[rows, cols], self.scale)
 
-    @property
-    def turned(self) -> Ground:
-        """A view with rows and columns exchanged."""
-        return Ground(self.bands.transpose(0, 2, 1), self.classes.T, self.scale)
-
-    def change(self, box: tuple[slice, slice]) -> Array:
-        """How much bands and classes change around each pixel of a box, as a cost for borders to follow."""
-        total = np.zeros(self.classes[box].shape, np.float32)
-        for band, spread in zip(self.bands, self.scale, strict=True):
-            values = band[box].astype(np.float32) / np.float32(max(spread, 1e-12))
-            _add_steps(total, np.abs(np.diff(values, axis=0)), np.abs(np.diff(values, axis=1)))
-        codes = self.classes[box]
-        weight = np.float32(CLASS_STEP * len(self.bands))
-        _add_steps(total, (codes[1:] != codes[:-1]) * weight, (codes[:, 1:] != codes[:, :-1]) * weight)
+    def change(self, rows: Ints, cols: Ints) -> Array:
+        """How much bands and classes change around some pixels, as a cost for borders to follow."""
+        height, width = self.classes.shape
+        total = np.zeros(rows.size, np.float32)
+        weights = 1.0 / np.maximum(self.scale, 1e-12)
+        here = rows * width + cols
+        planes = [(band.reshape(-1), weight) for band, weight in zip(self.bands, weights, strict=True)]
+        codes = np.ascontiguousarray(self.classes).reshape(-1)
+        for down, right in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+            there = np.clip(rows + down, 0, height - 1) * width + np.clip(cols + right, 0, width - 1)
+            for plane, weight in planes:
+                total += np.abs(plane[here].astype(np.float32) - plane[there]) * np.float32(weight)
+            total += (codes[here] != codes[there]) * np.float32(CLASS_STEP * len(planes))
         return total
-
-
-def _add_steps(total: Array, down: Array, across: Array) -> None:
-    total[1:] += down
-    total[:-1] += down
-    total[:, 1:] += across
-    total[:, :-1] += across
 
 
 def look_alike(likeness: Likeness) -> Mask:
@@ -168,98 +160,76 @@ def _total_of(labels: Ints, pixels: Ints, forest: LabelForest) -> Callable[[Ints
     return lambda wanted: totals[np.searchsorted(roots, wanted)]
 
 
-def resolve(
-    sheet_a: Labels,
-    sheet_b: Labels,
-    ground: Ground,
-    *,
-    before: Labels | None,
-    after: Labels | None,
-    settled: Labels | None = None,
-) -> Mask:
+def resolve(sheet_a: Labels, sheet_b: Labels, land: Labels, lean: Array, change: Callable[[Ints], Array]) -> Mask:
     """Decide for each pixel of a band whose label it takes.
 
+    All rasters have one shape and a margin of at least one pixel around the band, in which the sheets are 0. Several
+    bands may lie in one raster, each with its own margin.
+
     Args:
-        sheet_a: ``[h, w]`` roots of the sheet that goes on to the left of the band; 0 is none.
-        sheet_b: ``[h, w]`` roots of the sheet that goes on to the right of it.
-        ground: What the band looks like.
-        before: ``[h]`` roots left of the band, None where nothing is.
-        after: ``[h]`` roots right of the band.
-        settled: ``[w]`` roots of the row above the band where that is decided already.
+        sheet_a: Roots of the first sheet.
+        sheet_b: Roots of the second sheet.
+        land: Roots of what lies next to the band and is settled, in the margin; 0 is nothing.
+        lean: Positive where the first sheet sees better; broadcast.
+        change: Tells how much the image changes at flat positions in the raster.
 
     Returns:
         True where A's label is taken, False where B's is.
     """
-    take_a = sheet_a > 0
-    disputed = take_a & (sheet_b > 0) & (sheet_a != sheet_b)
-    height, width = sheet_a.shape
-    nearer_a = np.broadcast_to(np.arange(width) < width / 2, (height, width))
-    take_a &= (sheet_b == 0) | nearer_a
-    if not disputed.any():
+    take_a: Mask = (sheet_a > 0) & ((sheet_b == 0) | (lean > 0))
+    disputed = (sheet_a != sheet_b) & (sheet_a > 0) & (sheet_b > 0)
+    place = np.flatnonzero(disputed)
+    if place.size == 0:
         return take_a
-    rows, cols = np.nonzero(disputed)
-    box = (slice(rows.min(), rows.max() + 1), slice(cols.min(), cols.max() + 1))
-    piece, side = _disputes(sheet_a[box], sheet_b[box], disputed[box])
-    number = side[0].size
-    whole = np.zeros((height, width), np.int32)
-    whole[box] = piece
-    touches = np.zeros((2, number), bool)
-    fringe = _fringe(before, after, settled, height, width)
-    for sheet, flags in ((sheet_a, touches[0]), (sheet_b, touches[1])):
-        for edge, outside in (
-            (np.s_[:, 0], fringe[1:-1, 0]),
-            (np.s_[:, -1], fringe[1:-1, -1]),
-            (np.s_[0], fringe[0, 1:-1]),
-        ):
-            inside = whole[edge]
-            flags[inside[(inside > 0) & (sheet[edge] == outside)]] = True
-    flat = whole[disputed]
-    mean_col = sum_by(flat, cols, number) / np.maximum(sum_by(flat, None, number), 1)
-    to_a = np.where(touches[0] == touches[1], mean_col < (width - 1) / 2, touches[0])
-    take_a[disputed] = to_a[flat]
-    contested = touches[0] & touches[1]
-    if contested.any():
-        _cut(sheet_a, sheet_b, take_a, contested[whole], ground, fringe)
+    graph = map_runs(np.where(disputed, sheet_a, 0), np.where(disputed, sheet_b, 0))
+    pair = (graph.runs.take(sheet_a).astype(np.int64) << 32) | graph.runs.take(sheet_b)
+    number, of_run = graph.connect(np.where(graph.runs.take(disputed), pair, 0), 0)
+    piece = np.repeat(of_run, graph.runs.lengths)
+    a, b, shore = sheet_a.reshape(-1), sheet_b.reshape(-1), land.reshape(-1)
+    to_a, to_b = _shores(a, b, shore, piece, number, sheet_a.shape[1])
+    leaning = sum_by(piece[place], np.broadcast_to(lean, sheet_a.shape)[disputed], number + 1)
+    decision = np.where(to_a == to_b, leaning > 0, to_a)
+    flat = take_a.reshape(-1)
+    flat[place] = decision[piece[place]]
+    contested = place[(to_a & to_b)[piece[place]]]
+    if contested.size:
+        _cut(sheet_a, sheet_b, land, take_a, contested, change(contested))
     return take_a
 
 
-def _disputes(sheet_a: Labels, sheet_b: Labels, disputed: Mask) -> tuple[Labels, tuple[Array, Array]]:
-    """Connected pieces of equal pairs, 1..n, and the pair of each (row 0 is none)."""
-    code = (sheet_a[disputed].astype(np.int64) << 32) | sheet_b[disputed]
-    kinds, index = np.unique(code, return_inverse=True)
-    canvas = np.zeros(disputed.shape, np.int32)
-    canvas[disputed] = index + 1
-    piece = connected(canvas, 0)
-    kind = np.zeros(int(piece.max()) + 1, np.int64)
-    kind[piece[disputed]] = kinds[index]
-    return piece, (kind >> 32, kind & 0xFFFFFFFF)
+def _shores(a: Labels, b: Labels, land: Labels, piece: Ints, number: int, width: int) -> tuple[Mask, Mask]:
+    """Which pieces touch land of their first label, and which land of their second; row 0 is no piece."""
+    touches = np.zeros((2, number + 1), bool)
+    coast = np.flatnonzero(land)
+    for step in (-width, width, -1, 1):
+        near = np.clip(coast + step, 0, land.size - 1)
+        touches[0][piece[near[a[near] == land[coast]]]] = True
+        touches[1][piece[near[b[near] == land[coast]]]] = True
+    touches[:, 0] = False
+    return touches[0], touches[1]
 
 
-def _fringe(before: Labels | None, after: Labels | None, settled: Labels | None, height: int, width: int) -> Labels:
-    """One pixel of land around a band; 0 where nothing is known."""
-    land = np.zeros((height + 2, width + 2), np.int32)
-    for where, given in ((np.s_[1:-1, 0], before), (np.s_[1:-1, -1], after), (np.s_[0, 1:-1], settled)):
-        if given is not None:
-            land[where] = given
-    return land
-
-
-def _cut(sheet_a: Labels, sheet_b: Labels, take_a: Mask, contested: Mask, ground: Ground, fringe: Labels) -> None:
+def _cut(sheet_a: Labels, sheet_b: Labels, land: Labels, take_a: Mask, contested: Ints, cost: Array) -> None:
     """Divide contested pixels between the land of both sides along the strongest change of the image."""
-    land = fringe.copy()
-    land[1:-1, 1:-1] = np.where(contested, 0, np.where(take_a, sheet_a, sheet_b))
-    seed_a, seed_b = np.zeros_like(contested), np.zeros_like(contested)
-    for near in (land[1:-1, :-2], land[1:-1, 2:], land[:-2, 1:-1], land[2:, 1:-1]):
-        seed_a |= near == sheet_a
-        seed_b |= near == sheet_b
-    seeds = np.zeros(contested.shape, np.int32)
-    seeds[contested & seed_b] = sheet_b[contested & seed_b]
-    only_a = contested & seed_a & (~seed_b | take_a)
-    seeds[only_a] = sheet_a[only_a]
-    rows, cols = np.nonzero(contested)
-    box = (slice(rows.min(), rows.max() + 1), slice(cols.min(), cols.max() + 1))
-    flooded = np.zeros(contested.shape, np.int32)
+    width = land.shape[1]
+    settled = np.where(land > 0, land, np.where(take_a, sheet_a, sheet_b)).reshape(-1)
+    settled[contested] = 0
+    a, b = sheet_a.reshape(-1)[contested], sheet_b.reshape(-1)[contested]
+    seed_a, seed_b = np.zeros(contested.size, bool), np.zeros(contested.size, bool)
+    for step in (-width, width, -1, 1):
+        near = settled[contested + step]
+        seed_a |= near == a
+        seed_b |= near == b
+    seed_a &= ~seed_b | take_a.reshape(-1)[contested]
+    top, bottom = int(contested[0] // width), int(contested[-1] // width) + 1
+    shape = (bottom - top, width)
+    mask, seeds, heights = np.zeros(shape, bool), np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    inside = contested - top * width
+    mask.reshape(-1)[inside] = True
+    seeds.reshape(-1)[inside] = np.where(seed_a, a, np.where(seed_b, b, 0))
+    heights.reshape(-1)[inside] = cost
     flood: Callable[..., Array] = watershed
-    flooded[box] = flood(ground.change(box), seeds[box], connectivity=1, mask=contested[box])
-    take_a[contested & (flooded == sheet_a)] = True
-    take_a[contested & (flooded == sheet_b)] = False
+    flooded = flood(heights, seeds, connectivity=1, mask=mask).reshape(-1)[inside]
+    flat = take_a.reshape(-1)
+    flat[contested[flooded == a]] = True
+    flat[contested[flooded == b]] = False

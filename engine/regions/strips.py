@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import OutputError
-from engine.regions.runs import Ints, Runs, connected, contacts, find_runs, sum_by, sum_pairs
+from engine.regions.runs import Ints, Runs, find_runs, map_runs, sum_by, sum_pairs
 
 Array = npt.NDArray[Any]
 
@@ -87,13 +87,13 @@ class StripRecord:
 
 
 def measure_strip(
-    owners: Array, roots: Array, maps: StripMaps, class_count: int, above: Array | None, above_count: int
+    owners: Array, lookup: Array, maps: StripMaps, class_count: int, above: Array | None, above_count: int
 ) -> tuple[StripRecord, Array]:
     """Cut settled rows into atoms and measure them.
 
     Args:
         owners: ``[h, W]`` area label of the window that owns each pixel, 0 is none.
-        roots: ``[h, W]`` provisional labels, 0 where ``owners`` is.
+        lookup: Provisional label of each area label.
         maps: The maps of these rows.
         class_count: Number of classes.
         above: ``[W]`` atoms of the row above, None for the first strip.
@@ -102,19 +102,19 @@ def measure_strip(
     Returns:
         The record, and the atoms of its last row.
     """
-    width = roots.shape[1]
-    atoms = connected(roots, 0)
-    count = int(atoms.max(initial=0))
-    runs = find_runs(atoms, owners)
-    atom = runs.take(atoms)
-    plain = _plain_runs(atom, runs)
-    inside = atom > 0
-    atom, owner = atom[inside] - 1, runs.take(owners)[inside]
-    starts, lengths = runs.starts[inside], runs.lengths[inside]
-    own = Runs(starts, lengths, width)
-    row, col = starts // width + maps.row_start, starts % width
+    width = owners.shape[1]
+    graph = map_runs(owners)
+    runs = graph.runs
+    owner_of_run = runs.take(owners)
+    label_of_run = lookup[owner_of_run]
+    count, atom_of_run = graph.connect(label_of_run, 0)
+    plain = _plain_runs(atom_of_run, runs)
+    inside = atom_of_run > 0
+    atom, lengths = atom_of_run[inside] - 1, runs.lengths[inside]
+    row, col = np.divmod(runs.starts[inside], width)
+    row += maps.row_start
     label, first = np.zeros(count, np.int32), np.zeros(count, np.int64)
-    label[atom[::-1]] = own.take(roots)[::-1]
+    label[atom] = label_of_run[inside]
     first[atom[::-1]] = (row * width + col)[::-1]
     bbox = np.zeros((count, 4), np.int64)
     bbox[atom[::-1], 0] = row[::-1]
@@ -122,16 +122,14 @@ def measure_strip(
     bbox[:, 2] = width
     np.minimum.at(bbox[:, 2], atom, col)
     np.maximum.at(bbox[:, 3], atom, col + lengths)
-    position = np.stack(
-        (sum_by(atom, lengths * (col + lengths / 2), count), sum_by(atom, lengths * (row + 0.5), count)), axis=1
-    )
-    sums, squares = (
-        np.stack([sum_by(atom, fold(band)[inside], count) for band in maps.bands], axis=1)
-        for fold in (runs.sums, runs.square_sums)
-    )
-    classes, runner_up = _histograms(atoms, maps, class_count, count)
+    position = (lengths * (col + lengths / 2), lengths * (row + 0.5))
+    classes, runner_up = _histograms(atom_of_run, runs, owners, maps, class_count, count)
+    last = runs.starts >= (owners.shape[0] - 1) * width
+    last_row = np.repeat(atom_of_run[last], runs.lengths[last])
+    top = runs.starts < width
+    edges = _edges(graph.contacts(atom_of_run), np.repeat(atom_of_run[top], runs.lengths[top]), above, above_count)
     record = StripRecord(
-        shape=np.array(roots.shape),
+        shape=np.array(owners.shape),
         row_start=np.array(maps.row_start),
         run_lengths=plain[0],
         run_atoms=plain[1],
@@ -139,16 +137,16 @@ def measure_strip(
         pixels=sum_by(atom, lengths, count).astype(np.int64),
         first=first,
         bbox=bbox,
-        position=position,
+        position=np.stack([sum_by(atom, values, count) for values in position], axis=1),
         classes=classes,
         runner_up=runner_up,
         confidence=sum_by(atom, runs.sums(maps.confidence)[inside], count),
-        sums=sums,
-        squares=squares,
-        edges=_edges(atoms, runs, above, above_count),
-        owners=np.stack(sum_pairs(atom, owner, lengths), axis=1),
+        sums=np.stack([sum_by(atom, runs.sums(band)[inside], count) for band in maps.bands], axis=1),
+        squares=np.stack([sum_by(atom, runs.square_sums(band)[inside], count) for band in maps.bands], axis=1),
+        edges=edges,
+        owners=np.stack(sum_pairs(atom, owner_of_run[inside], lengths), axis=1),
     )
-    return record, atoms[-1].copy()
+    return record, last_row
 
 
 def _plain_runs(atom: Array, runs: Runs) -> tuple[Array, Array]:
@@ -159,26 +157,29 @@ def _plain_runs(atom: Array, runs: Runs) -> tuple[Array, Array]:
     return np.diff(starts, append=total).astype(np.uint32), atom[head].astype(np.uint32)
 
 
-def _histograms(atoms: Array, maps: StripMaps, class_count: int, count: int) -> tuple[Array, Array]:
-    runs = find_runs(atoms, maps.classes, maps.runner_up)
-    atom = runs.take(atoms)
+def _histograms(
+    atom_of_run: Ints, runs: Runs, owners: Array, maps: StripMaps, class_count: int, count: int
+) -> tuple[Array, Array]:
+    """Pixels of each atom by class and by runner-up."""
+    parts = find_runs(owners, maps.classes, maps.runner_up)
+    atom = atom_of_run[np.searchsorted(runs.starts, parts.starts, side="right") - 1]
     found = []
     for raster in (maps.classes, maps.runner_up):
-        code = runs.take(raster)
+        code = parts.take(raster)
         counts = (atom > 0) & (code < class_count)
-        key = (atom[counts].astype(np.int64) - 1) * class_count + code[counts]
-        found.append(sum_by(key, runs.lengths[counts], count * class_count).reshape(count, class_count))
+        key = (atom[counts] - 1) * class_count + code[counts]
+        found.append(sum_by(key, parts.lengths[counts], count * class_count).reshape(count, class_count))
     return found[0].astype(np.int64), found[1].astype(np.int64)
 
 
-def _edges(atoms: Array, runs: Runs, above: Array | None, above_count: int) -> Ints:
-    first, second, length = contacts(atoms, runs)
-    inner = np.stack((first - 1, second - 1, length), axis=1)
+def _edges(inner: tuple[Ints, Ints, Ints], top: Array, above: Array | None, above_count: int) -> Ints:
+    first, second, length = inner
+    within = np.stack((first - 1, second - 1, length), axis=1)
     if above is None:
-        return inner
-    both = (above > 0) & (atoms[0] > 0)
-    up, down, shared = sum_pairs(above[both], atoms[0][both])
-    return np.concatenate((np.stack((up - 1 - above_count, down - 1, shared), axis=1), inner))
+        return within
+    both = (above > 0) & (top > 0)
+    up, down, shared = sum_pairs(above[both], top[both])
+    return np.concatenate((np.stack((up - 1 - above_count, down - 1, shared), axis=1), within))
 
 
 class StripStore:
