@@ -116,10 +116,13 @@ class PixelReader:
     def _expand(self, handle: Any, window: Window, bands: Sequence[int]) -> tuple[Array, Mask | None]:
         assert self._palette is not None
         colors, shown = self._palette
-        codes = handle.read(1, window=window)
+        header = self._header
+        codes, *alpha = handle.read([1] if header.mask != "alpha" else [1, header.alpha_band], window=window)
         data = colors[[i - 1 for i in bands]][:, codes]
         valid = shown[codes]
-        if self._header.mask == "mask":
+        if alpha:
+            valid &= alpha[0] > 0
+        elif header.mask == "mask":
             valid &= handle.read_masks(1, window=window) > 0
         if valid.all():
             return data, None

@@ -76,9 +76,9 @@ def make_land(rng: np.random.Generator, shape: tuple[int, int]) -> Land:
     relief = -np.gradient(slope, axis=0) - np.gradient(slope, axis=1)
     fine = np.float32(2.6) * smooth_noise(rng, shape, 26) + np.float32(1.1) * smooth_noise(rng, shape, 9)
     return Land(
-        shore_px=upsample(shore, shape) + fine * upsample(gaussian_filter(ragged, 2), shape),
+        shore_px=np.asarray(upsample(shore, shape) + fine * upsample(gaussian_filter(ragged, 2), shape), np.float32),
         turbid=upsample(gaussian_filter(turbid, 3), shape),
-        wood=upsample(wood, shape) + np.float32(0.022) * fine,
+        wood=np.asarray(upsample(wood, shape) + np.float32(0.022) * fine, np.float32),
         grass=upsample(grass, shape),
         relief=upsample(relief / max(float(relief.std()), 1e-6), shape),
         soil=upsample(fractal_noise(rng, coarse, 70, 4), shape),
