@@ -35,7 +35,8 @@ class TokenOutput:
 
     Attributes:
         logits: ``[B, K]`` for scenes; for dense prediction ``[B, K, h, w]`` before upsampling.
-        tokens: The tokens the model perceived; ``features`` are those after the backbone.
+        tokens: The tokens the model perceived; ``features`` are those after the backbone, but for the published
+            HOOK and Patch Embed models, where they are the tokenizer's own and ``extras["states"]`` those after it.
         upsample: Draws the pixel-level maps where a model has a way of its own; None resizes bilinearly.
         token_logits: ``[B, N, K]`` class logits of each token where the model has them, else None.
         extras: Intermediate tensors by name, for training losses and parity checks.
