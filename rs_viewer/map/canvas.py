@@ -33,7 +33,7 @@ _FIT_MARGIN_PX = 16.0
 class MapCanvas(QWidget):
     """Shows layers; knows where it looks, but nothing of mouse and keyboard."""
 
-    viewChanged = Signal(float)  # noqa: N815
+    viewChanged = Signal(float)
     """Ground metres (map units without a CRS) that one screen pixel covers in the middle of the map."""
     settled = Signal()
     """Every tile of the view has been read."""

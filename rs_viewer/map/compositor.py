@@ -2,7 +2,8 @@
 
 Guarantees: painting never reads; each spot of a layer is painted once, by the tile it needs, else by finer ones that
 cover it, else by the nearest coarser one, so a map that is loading neither flickers nor shows holes it has a picture
-for; the tiles asked for always fit in the cache together.
+for; the tiles asked for always fit in the cache together. Layers that share a grid are joined tile by tile, once, so
+a frame costs one scaled image whatever the number of layers.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ _SMOOTH_BELOW = 2.0
 """Pixels larger than this on the screen are shown as the squares they are."""
 
 Box = tuple[float, float, float, float]
+_Place = tuple[tuple[int, ...], TileKey]
+_Recipe = tuple[tuple[int, float], ...]
 
 
 def to_qtransform(t: Affine2) -> QTransform:
@@ -50,7 +53,7 @@ class Compositor:
 
     def __init__(self, cache: TileCache) -> None:
         self._cache = cache
-        self._scratch = QImage()
+        self._joined: dict[_Place, tuple[_Recipe, QImage]] = {}
 
     def paint(self, image: QImage, viewport: Viewport, layers: Iterable[Layer]) -> list[Request]:
         """Paint all visible layers, bottom to top.
@@ -68,27 +71,28 @@ class Compositor:
         needed: list[tuple[float, Request]] = []
         spare: list[tuple[float, Request]] = []
         painter = QPainter(image)
+        group: list[TiledLayer] = []
+        common: Sight | None = None
+        used: dict[_Place, tuple[_Recipe, QImage]] = {}
         for layer in shown:
-            through = layer.opacity < 1.0 and isinstance(layer, TiledLayer)
-            target = self._begin_scratch(image) if through else painter
+            sight = None
             if isinstance(layer, TiledLayer):
                 sight = self._sight(layer, viewport, image.devicePixelRatio(), tiled)
-                if sight is not None:
-                    self._paint_tiles(target, layer, sight)
-                    needed += self._missing(layer, sight, sight.needed)
-                    if 2 * len(sight.around) * _TILE_BYTES * tiled < self._cache.limit_bytes:
-                        spare += self._missing(layer, sight, sight.around)
+                if sight is None:
+                    continue
+                needed += self._missing(layer, sight, sight.needed)
+                if 2 * len(sight.around) * _TILE_BYTES * tiled < self._cache.limit_bytes:
+                    spare += self._missing(layer, sight, sight.around)
+            if sight != common:
+                self._paint_group(painter, group, common, used)
+                group, common = [], sight
+            if isinstance(layer, TiledLayer):
+                group.append(layer)
             elif isinstance(layer, ImageOverlay):
-                target.setOpacity(layer.opacity)
-                _paint_overlay(target, layer, viewport, image.devicePixelRatio())
-                target.setOpacity(1.0)
-            if through:
-                target.end()
-                painter.resetTransform()
-                painter.setOpacity(layer.opacity)
-                painter.drawImage(0, 0, self._scratch)
-                painter.setOpacity(1.0)
+                _paint_overlay(painter, layer, viewport)
+        self._paint_group(painter, group, common, used)
         painter.end()
+        self._joined = used
         needed.sort(key=lambda pair: pair[0])
         spare.sort(key=lambda pair: pair[0])
         return [request for _, request in (*needed, *spare)]
@@ -97,13 +101,6 @@ class Compositor:
         """The tiles a view needs of a layer, None when it shows nothing of it."""
         sight = self._sight(layer, viewport, ratio, 1)
         return sight.needed if sight else None
-
-    def _begin_scratch(self, image: QImage) -> QPainter:
-        if self._scratch.size() != image.size():
-            self._scratch = QImage(image.size(), QImage.Format.Format_ARGB32_Premultiplied)
-        self._scratch.setDevicePixelRatio(image.devicePixelRatio())
-        self._scratch.fill(Qt.GlobalColor.transparent)
-        return QPainter(self._scratch)
 
     def _sight(self, layer: TiledLayer, viewport: Viewport, ratio: float, sharing: int) -> Sight | None:
         to_screen = viewport.grid_to_screen(layer.transform)
@@ -142,16 +139,60 @@ class Compositor:
             wishes.append((distance, Request(layer.id, key, layer.source, layer.revision, layer.edition, raw)))
         return wishes
 
-    def _paint_tiles(self, painter: QPainter, layer: TiledLayer, sight: Sight) -> None:
+    def _paint_group(
+        self,
+        painter: QPainter,
+        group: list[TiledLayer],
+        sight: Sight | None,
+        used: dict[_Place, tuple[_Recipe, QImage]],
+    ) -> None:
+        """Paint layers that show the same tiles of the same grid."""
+        if sight is None:
+            return
         painter.setTransform(to_qtransform(sight.to_screen))
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, sight.smooth)
-        self._cache.get(layer.id, layer.pyramid.top)  # the last resort of every view stays in the cache
+        for layer in group:
+            self._cache.get(layer.id, layer.pyramid.top)  # the last resort of every view stays in the cache
+        ids = tuple(layer.id for layer in group)
         for key in sight.needed.tiles():
-            cover = self._cover(layer, key, layer.pyramid)
-            for part, tile in cover:
-                box = _common(_common(part.box, key.box), sight.box)
-                if box[0] < box[2] and box[1] < box[3]:
-                    _paint_tile(painter, part, tile, box)
+            box = _common(key.box, sight.box)
+            tiles = [self._cache.get(i, key) for i in ids]
+            parts = [
+                (t.image, o.opacity) for t, o in zip(tiles, group, strict=True) if t is not None and t.image is not None
+            ]
+            if len(parts) == len(group):
+                _paint_image(painter, key, self._join((ids, key), parts, used), box)
+                continue
+            for layer in group:
+                painter.setOpacity(layer.opacity)
+                for part, tile in self._cover(layer, key, layer.pyramid):
+                    _paint_tile(painter, part, tile, _common(part.box, box))
+            painter.setOpacity(1.0)
+        painter.resetTransform()
+
+    def _join(
+        self, place: _Place, parts: list[tuple[QImage, float]], used: dict[_Place, tuple[_Recipe, QImage]]
+    ) -> QImage:
+        """The pictures of a tile laid over one another, kept while they are on the screen."""
+        lowest, opacity = parts[0]
+        if len(parts) == 1 and opacity == 1.0:
+            return lowest
+        recipe = tuple((image.cacheKey(), opacity) for image, opacity in parts)
+        made = self._joined.get(place)
+        if made is None or made[0] != recipe:
+            if opacity == 1.0:
+                canvas, rest = lowest.copy(), parts[1:]
+            else:
+                canvas, rest = QImage(lowest.size(), QImage.Format.Format_ARGB32_Premultiplied), parts
+                canvas.fill(Qt.GlobalColor.transparent)
+            painter = QPainter(canvas)
+            for image, opacity in rest:
+                painter.setOpacity(opacity)
+                painter.drawImage(0, 0, image)
+            painter.end()
+            made = recipe, canvas
+        used[place] = made
+        return made[1]
 
     def _cover(self, layer: TiledLayer, key: TileKey, pyramid: Pyramid) -> list[tuple[TileKey, Tile]]:
         """The best pictures there are for a spot: its own tile, finer ones, a coarser one."""
@@ -194,26 +235,36 @@ def _common(a: Box, b: Box) -> Box:
 
 
 def _paint_tile(painter: QPainter, key: TileKey, tile: Tile, box: Box) -> None:
-    target = QRectF(box[0], box[1], box[2] - box[0], box[3] - box[1])
-    if tile.image is None:
-        corners = painter.transform().map(QPolygonF(target))
-        painter.save()
-        painter.resetTransform()
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QBrush(QColor(200, 60, 60, 160), Qt.BrushStyle.BDiagPattern))
-        painter.drawPolygon(corners)
-        painter.restore()
+    if box[0] >= box[2] or box[1] >= box[3]:
         return
-    left, top, _, _ = key.box
+    if tile.image is not None:
+        _paint_image(painter, key, tile.image, box)
+        return
+    corners = painter.transform().map(QPolygonF(QRectF(box[0], box[1], box[2] - box[0], box[3] - box[1])))
+    painter.save()
+    painter.resetTransform()
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(QBrush(QColor(200, 60, 60, 160), Qt.BrushStyle.BDiagPattern))
+    painter.drawPolygon(corners)
+    painter.restore()
+
+
+def _paint_image(painter: QPainter, key: TileKey, image: QImage, box: Box) -> None:
+    """Paint the part of a tile's picture that lies in a box of grid pixels."""
+    left, top, right, bottom = box
+    origin_left, origin_top, _, _ = key.box
     step = key.span_px / TILE_PX
-    source = QRectF((box[0] - left) / step, (box[1] - top) / step, (box[2] - box[0]) / step, (box[3] - box[1]) / step)
-    painter.drawImage(target, tile.image, source)
+    width, height = right - left, bottom - top
+    source = QRectF((left - origin_left) / step, (top - origin_top) / step, width / step, height / step)
+    painter.drawImage(QRectF(left, top, width, height), image, source)
 
 
-def _paint_overlay(painter: QPainter, layer: ImageOverlay, viewport: Viewport, ratio: float) -> None:
+def _paint_overlay(painter: QPainter, layer: ImageOverlay, viewport: Viewport) -> None:
     to_screen = viewport.grid_to_screen(layer.transform)
     left, top, right, bottom = layer.box
     painter.setTransform(to_qtransform(to_screen))
     painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, True)
+    painter.setOpacity(layer.opacity)
     painter.drawImage(QRectF(left, top, right - left, bottom - top), layer.image, QRectF(layer.image.rect()))
+    painter.setOpacity(1.0)
     painter.resetTransform()

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from engine.scene.stretch import Stretch, percentile_stretch, to_rgba
 
 from engine.scene import Window
+from engine.scene.stretch import Stretch, percentile_stretch, to_rgba
 from rs_viewer.map import colours
 from rs_viewer.map.loader import Picture
 from rs_viewer.map.pyramid import TILE_PX, TileKey

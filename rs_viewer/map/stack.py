@@ -23,7 +23,7 @@ class LayerStack(QObject):
     reordered = Signal()
     changed = Signal(object)
     """A layer's look changed."""
-    gridChanged = Signal(object)  # noqa: N815
+    gridChanged = Signal(object)
     """The grid that gives the map its CRS, or None."""
     failed = Signal(object, str)
     """A layer and why it could not be read."""

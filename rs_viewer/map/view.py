@@ -52,13 +52,13 @@ _ARROWS = {
 class MapView(MapCanvas):
     """A map to look at and to point into."""
 
-    cursorMoved = Signal(float, float)  # noqa: N815
+    cursorMoved = Signal(float, float)
     """Map x, y under the cursor, at most 60 a second; nan, nan when it leaves."""
     clicked = Signal(float, float)
     """Map x, y of a click with the inspect tool."""
     hovered = Signal(float, float)
     """Map x, y under the cursor of the inspect tool, at most 60 a second; nan, nan when it leaves."""
-    roiDrawn = Signal(object)  # noqa: N815
+    roiDrawn = Signal(object)
     """The polygon that was drawn, as a list of (x, y) in map coordinates."""
 
     def __init__(self, parent: QWidget | None = None, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:

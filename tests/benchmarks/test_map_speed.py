@@ -53,9 +53,9 @@ def frame_s(view, count=25):
     times = []
     for _ in range(count):
         view.repaint_layers()
-        started = time.thread_time()
+        started = time.process_time()
         view.repaint()
-        times.append(time.thread_time() - started)
+        times.append(time.process_time() - started)
     return statistics.median(times)
 
 
@@ -101,9 +101,9 @@ def test_moving_the_cursor_costs_far_less_than_a_frame(qtbot, full_map):
     times = []
     for i in range(25):
         view.set_outline([ring + i], kind="hovered")
-        started = time.thread_time()
+        started = time.process_time()
         view.repaint()
-        times.append(time.thread_time() - started)
+        times.append(time.process_time() - started)
     hover = statistics.median(times)
     print(f"\nhover {hover * 1e3:.2f} ms, a frame {whole * 1e3:.2f} ms: {hover / whole:.2f}")
     assert hover < 0.6 * whole
@@ -125,6 +125,6 @@ def test_an_outline_costs_what_shows_of_it(qtbot, full_map):
 
 
 def _timed(call):
-    started = time.thread_time()
+    started = time.process_time()
     call()
-    return time.thread_time() - started
+    return time.process_time() - started
