@@ -1,4 +1,4 @@
-"""The progress of a run on a terminal: windows with rate and time left, then the stages after them."""
+"""The progress of a run: bars with rate and time left on a terminal, a line now and then in a log file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from engine.cli.console import say, seconds_text
 from engine.inference.events import Event, StageChanged, Started, WindowDone
+
+_LINE_SHARE = 0.1
 
 
 class RunProgress:
@@ -22,14 +24,17 @@ class RunProgress:
     def __init__(self, title: str, *, hidden: bool) -> None:
         self._title = title
         self._hidden = hidden
+        console = Console(stderr=True)
+        self._lines = not hidden and not console.is_terminal
+        self._next_line = _LINE_SHARE
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
-            console=Console(stderr=True),
-            disable=hidden,
+            console=console,
+            disable=hidden or self._lines,
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
@@ -58,12 +63,12 @@ class RunProgress:
             )
         elif isinstance(event, WindowDone):
             left = "" if event.seconds_left is None else f", {seconds_text(event.seconds_left)} left"
-            self._bars.update(
-                self._tasks["windows"],
-                completed=event.windows_done,
-                total=event.windows,
-                note=f"{event.windows_per_s:.1f} windows/s{left}",
-            )
+            note = f"{event.windows_per_s:.1f} windows/s{left}"
+            self._bars.update(self._tasks["windows"], completed=event.windows_done, total=event.windows, note=note)
+            share = event.windows_done / max(event.windows, 1)
+            if self._lines and share >= self._next_line:
+                say(f"  {event.windows_done}/{event.windows} windows, {note}")
+                self._next_line = share + _LINE_SHARE
         elif isinstance(event, StageChanged):
             task = self._tasks.get(event.stage)
             if task is None:

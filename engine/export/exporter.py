@@ -14,7 +14,7 @@ from engine.errors import ExportError, OptionError
 from engine.export.formats import Layer, format_for
 from engine.export.pam import sidecar
 from engine.export.qml import class_palette, kept_palette, style
-from engine.export.raster import MAX_NAMED_REGIONS, palette_for, write_map
+from engine.export.raster import palette_for, write_map
 from engine.export.vector import write_regions
 from engine.export.writing import check_target, whole_file, write_text
 
@@ -95,7 +95,7 @@ def export(
     with whole_file(path) as draft:
         write_map(analysis, what, draft, palette, classes=names, progress=progress, cancel=cancel)
     write_text(path.with_name(path.name + ".aux.xml"), sidecar(palette, category_names=what != "regions"))
-    write_text(qml_path, style(kept, palette if what != "regions" else palette[:MAX_NAMED_REGIONS]))
+    write_text(qml_path, style(kept, palette))
     return path
 
 

@@ -36,13 +36,14 @@ def style(classes: Sequence[CardClass], palette: Sequence[PaletteEntry], *, attr
 
     Args:
         classes: Categories of the polygons, in legend order.
-        palette: Values of the raster.
+        palette: Values of the raster; none leaves its look to QGIS.
         attribute: Column of the polygons that holds the class name.
     """
     root = ET.Element("qgis", version="3.22.0", styleCategories="Symbology")
     root.append(_categories(classes, attribute))
     ET.SubElement(root, "layerGeometryType").text = _POLYGONS
-    root.append(_paletted(palette))
+    if palette:
+        root.append(_paletted(palette))
     ET.SubElement(root, "blendMode").text = "0"
     return _document(root)
 

@@ -6,6 +6,7 @@ Guarantees: rows are copied block by block, so memory does not grow with the sce
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ import rasterio
 import rasterio.shutil
 from rasterio.windows import Window
 
-from engine.errors import CancelledError, OutputError
+from engine.errors import CancelledError, OutputError, RegionWarning
 from engine.export.formats import Layer
 from engine.export.provenance import provenance
 from engine.export.qml import PaletteEntry, class_palette, rgb
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from engine.inference.analysis import Analysis
 
 BLOCK_PX = 512
-MAX_NAMED_REGIONS = 5000
-"""More regions than this are coloured by class without a legend entry each (QGIS would list them all)."""
+MAX_NAMED_REGIONS = 200_000
+"""Region maps with more regions get no palette: QGIS would take long to read it."""
 
 _COPY_SHARE = 0.7  # of the work; the rest is overviews and reordering
 _RAMP = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")
@@ -47,6 +48,11 @@ def palette_for(analysis: Analysis, layer: Layer, classes: Sequence[str] | None)
         return [entry for entry in class_palette(card.classes) if classes is None or entry.name in classes]
     if layer == "confidence":
         return [PaletteEntry(percent, f"{percent} % sure", _ramp(percent / 100)) for percent in range(1, 101)]
+    count = pq.read_metadata(analysis.path / "regions.parquet").num_rows
+    if count > MAX_NAMED_REGIONS:
+        text = f"The map of {count} regions is written without colours; export to .gpkg for regions coloured by class."
+        warnings.warn(RegionWarning(text), stacklevel=2)
+        return []
     table = pq.read_table(analysis.path / "regions.parquet", columns=["region_id", "class"])
     if classes is not None:
         table = table.filter(pc.field("class").isin(list(classes)))

@@ -34,6 +34,7 @@ class RegionStream:
         tolerance: How far outlines may move to become simpler, in units of the CRS; 0 keeps pixel edges.
         multi: Whether the layer wants multipolygons only.
         nested: Whether the format holds lists (feature vectors); otherwise such columns are left out.
+        decimals: Decimals that numbers are rounded to, for text formats; None keeps them whole.
         reshape: Last step for the outlines of a batch (reprojection); None keeps them.
         progress: Called with the share that is done.
         cancel: Asked before each batch.
@@ -47,6 +48,7 @@ class RegionStream:
         tolerance: float,
         multi: bool,
         nested: bool,
+        decimals: int | None,
         reshape: Callable[[Outlines], Outlines] | None,
         progress: Callable[[float], None] | None,
         cancel: Callable[[], bool] | None,
@@ -56,6 +58,7 @@ class RegionStream:
         self._tolerance = tolerance
         self._reshape = reshape
         self._multi = multi
+        self._decimals = decimals
         self._progress = progress
         self._cancel = cancel
         self.error: BaseException | None = None
@@ -90,6 +93,8 @@ class RegionStream:
             columns[GEOMETRY] = outlines
             if keep is not None:
                 columns = {name: pc.filter(column, keep) for name, column in columns.items()}
+            if self._decimals is not None:
+                columns = {name: self._rounded(column) for name, column in columns.items()}
             columns[GEOMETRY] = self._finish(columns[GEOMETRY])
             self.rows_out += len(columns[GEOMETRY])
             yield pa.RecordBatch.from_arrays(
@@ -125,6 +130,9 @@ class RegionStream:
             self.bounds[2:] = np.fmax(self.bounds[2:], bounds[2:])
             self.geometry_types |= set(shapely.get_type_id(outlines).astype(str))
         return pa.array(shapely.to_wkb(outlines), pa.binary())
+
+    def _rounded(self, column: pa.Array) -> pa.Array:
+        return pc.round(column, ndigits=self._decimals) if pa.types.is_floating(column.type) else column
 
     def _field(self, field: pa.Field) -> pa.Field:
         if field.name == GEOMETRY:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LAYER = "regions"
 _GPKG_VERSION = "1.2"  # what QGIS of the last years opens without a warning
+_FIGURES = 9  # of attributes in text formats: more than any of them means, a third of the file less
 _GEOMETRY_TYPES = {"3": "Polygon", "6": "MultiPolygon"}
 
 
@@ -62,6 +63,7 @@ def write_regions(
         tolerance=simplify_px * math.sqrt(abs(grid.transform.determinant)),
         multi=fmt.driver in ("GPKG", "FlatGeobuf"),
         nested=fmt.driver is None,
+        decimals=_FIGURES if fmt.driver == "GeoJSON" else None,
         reshape=reshape,
         progress=progress,
         cancel=cancel,
@@ -85,6 +87,7 @@ def _write_gdal(stream: RegionStream, fmt: Format, draft: Path, crs: str | None,
         options = {
             "RFC7946": "YES",
             "COORDINATE_PRECISION": str(DIGITS),
+            "SIGNIFICANT_FIGURES": str(_FIGURES),
             "NATIVE_DATA": json.dumps(member),
             "NATIVE_MEDIA_TYPE": "application/vnd.geo+json",
         }

@@ -104,7 +104,7 @@ def make_analysis(
                 "perimeter_m": shape.length * 4,
                 "mean_red": 100.0,
                 "std_red": 3.0,
-                "homogeneity": 0.8,
+                "homogeneity": 1 / 3,
                 "token": number % 8,
                 "window": 0,
                 "windows": 1,

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from analysis_maker import CLASSES, Analysis, make_analysis, patches
 
+from engine.errors import OutputError, RegionWarning
 from engine.export import export
 
 
@@ -95,6 +97,35 @@ def test_a_style_with_odd_names_is_still_xml() -> None:
     category = root.find(".//category")
     assert category is not None
     assert category.get("value") == '<a & "b">'
+
+
+def test_region_maps_are_coloured_by_class(analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = export(analysis, tmp_path / "a.tif", layer="regions")
+    entries = ET.parse(path.with_suffix(".qml")).findall("./pipe/rasterrenderer/colorPalette/paletteEntry")
+    frame = analysis.regions()
+    colors = dict(CLASSES)
+    wanted = {(n, colors[name]) for n, name in zip(frame["region_id"], frame["class"], strict=True)}
+    assert {(int(e.get("value", "")), e.get("color", "")) for e in entries} == wanted
+    monkeypatch.setattr("engine.export.raster.MAX_NAMED_REGIONS", len(frame) - 1)
+    with pytest.warns(RegionWarning, match=r"without colours.*\.gpkg"):
+        export(analysis, tmp_path / "b.tif", layer="regions")
+    assert ET.parse(tmp_path / "b.qml").find("pipe") is None
+
+
+def test_a_truncated_map_is_not_taken_for_whole(
+    analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = rasterio.shutil.copy
+
+    def lossy(source: Path, target: Path, **options: object) -> None:
+        whole(source, target, **options)
+        with rasterio.open(target, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+            file.write(np.zeros((1, 1), np.uint8), 1, window=((600, 601), (900, 901)))
+
+    monkeypatch.setattr("rasterio.shutil.copy", lossy)
+    with pytest.raises(OutputError, match="pixels in the file differ"):
+        export(analysis, tmp_path / "a.tif")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_scene_of_one_pixel(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -84,6 +85,12 @@ def test_geojson_is_rfc_7946(analysis: Analysis, tmp_path: Path) -> None:
         assert np.abs(points - np.round(points, 7)).max() < 1e-12
         assert (np.abs(points[:, 0]) <= 180).all()
         assert 47 < points[:, 1].min() < points[:, 1].max() < 49
+
+
+def test_geojson_numbers_are_short(analysis: Analysis, tmp_path: Path) -> None:
+    text = export(analysis, tmp_path / "a.geojson").read_text()
+    assert max(len(digits) for digits in re.findall(r"\.(\d+)", text)) <= 9
+    assert '"homogeneity": 0.333333333' in text
 
 
 def test_geojson_keeps_neighbours_together(analysis: Analysis, tmp_path: Path) -> None:
