@@ -81,6 +81,7 @@ class Analysis:
         self._handles: dict[str, list[Any]] = {}
         self._growing = None if complete else GrowingMaps(path / PARTIAL_NAME, self.plan)
         self._regions: gpd.GeoDataFrame | None = None
+        self._table: RegionTable | None = None
         self._region_table: RegionTable | None = None
 
     @property
@@ -140,30 +141,9 @@ class Analysis:
             self._growing.read(layer, rows, cols, out[row_place, col_place])
         return out
 
-    def regions(self) -> gpd.GeoDataFrame:
-        """All regions, indexed by ``region_id``; empty until the run is complete. Read once, then kept."""
-        from engine.regions.table import read_regions
-
-        if not self.complete:
-            raise AnalysisError(
-                "the regions are not there before the run is complete", where=self.path, remedy="Let the run finish."
-            )
-        with self._lock:
-            if self._regions is None:
-                self._regions = read_regions(self.path / "regions.parquet")
-            return self._regions
-
-    def region(self, region_id: int) -> Region:
-        """One region with its attributes and outline.
-
-        Raises:
-            AnalysisError: There is none of this number.
-        """
-        return self.region_table.region(region_id)
-
     @property
     def region_table(self) -> RegionTable:
-        """The region table, for reading single regions and columns.
+        """The table of regions, of which single rows and columns can be read.
 
         Raises:
             AnalysisError: The run is not complete.
@@ -175,9 +155,31 @@ class Analysis:
                 "the regions are not there before the run is complete", where=self.path, remedy="Let the run finish."
             )
         with self._lock:
-            if self._region_table is None:
-                self._region_table = RegionTable(self.path / "regions.parquet", self.grid)
-            return self._region_table
+            if self._table is None:
+                self._table = RegionTable(self.path / "regions.parquet", self.grid)
+            return self._table
+
+    def regions(self) -> gpd.GeoDataFrame:
+        """All regions, indexed by ``region_id``; read once, then kept.
+
+        Raises:
+            AnalysisError: The run is not complete, or the table is gone.
+        """
+        from engine.regions.table import read_regions
+
+        path = self.region_table.path
+        with self._lock:
+            if self._regions is None:
+                self._regions = read_regions(path)
+            return self._regions
+
+    def region(self, region_id: int) -> Region:
+        """One region with its attributes and outline.
+
+        Raises:
+            AnalysisError: There is none of this number.
+        """
+        return self.region_table.region(region_id)
 
     def region_id_at(self, col: float, row: float) -> int:
         """Region at a grid position, 0 where there is none."""

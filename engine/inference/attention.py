@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from engine.errors import AnalysisError, EngineWarning
+from engine.errors import AnalysisError
 from engine.inference.analysis import Analysis
 from engine.inference.reader import cut_window
 from engine.inference.stage import DeviceStage
@@ -71,8 +71,7 @@ def token_attention(scene: Scene, model: LoadedModel, analysis: Analysis, region
     if raster.data.dtype.kind == "f":
         valid = valid & np.isfinite(raster.data).all(axis=0)
     pixels = cut_window(raster.data, valid, resolved.window_px)[None]
-    warnings: list[EngineWarning] = []
-    stage = DeviceStage(model, resolved.scaling, resolved.window_px, warnings.append)
+    stage = DeviceStage(model, resolved.scaling, resolved.window_px)
     with torch.inference_mode():
         output, _ = stage.output(pixels)
         claim = output.tokens.assignment[:1, region.token_index][:, None].float()

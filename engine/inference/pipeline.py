@@ -13,7 +13,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import ExitStack, closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,7 @@ from shapely import box, prepare
 from shapely.geometry.base import BaseGeometry
 
 import engine
-from engine.errors import CancelledError, EngineWarning
+from engine.errors import CancelledError
 from engine.inference.blend import StripBlender
 from engine.inference.check import RunCheck, check_run
 from engine.inference.device import DeviceInfo, choose_device
@@ -34,12 +37,14 @@ from engine.inference.plan import PlanWindow, WindowPlan
 from engine.inference.reader import Batch, RowDone, RowReader
 from engine.inference.stage import DeviceStage, WindowMaps, default_batch
 from engine.inference.store import RunStore
+from engine.inference.workers import Workers
 from engine.inference.writer import ClassAreas, ComputedRow, JournalledRow, RowWriter
 from engine.models.loaded import LoadedModel
 from engine.regions.builder import RegionBuilder
 from engine.scene import Scene
 from engine.scene.roi import Roi
 
+_POLL_S = 0.1
 _RATE_SPAN_S = 8.0
 _READERS = {"cpu": 2, "cuda": 4}
 _BYTES_A_PIXEL = 8
@@ -139,9 +144,12 @@ def _analyse(
         blender = StripBlender(plan, len(model.card.classes), device.torch_device)
         if done:
             blender.restore(store.tail(done - 1))
-        run = _WindowRun(plan, model, device, check, options, blender, cancel, total, finished_windows)
+        ready = model.to(device.torch_device, options.precision)
+        stage = DeviceStage(ready, check.scaling, plan.window_px)
+        workers = Workers(device.torch_device)
+        threads.callback(workers.close)
+        run = _WindowRun(plan, stage, workers, blender, cancel, total, finished_windows)
         yield from run.events(reader, writer, done)
-        del run, blender
     yield from finish_run(store, plan, grid, model.card, builder, areas, cancel, began)
 
 
@@ -192,25 +200,22 @@ def _space(plan: WindowPlan, classes: int, tokens: int, active: Sequence[Sequenc
 
 
 class _WindowRun:
-    """The caller's thread of a run: takes batches, runs them, blends them, hands rows on."""
+    """The caller's thread of a run: gives batches to the workers, blends their answers, hands rows on."""
 
     def __init__(
         self,
         plan: WindowPlan,
-        model: LoadedModel,
-        device: DeviceInfo,
-        check: RunCheck,
-        options: AnalysisOptions,
+        stage: DeviceStage,
+        workers: Workers,
         blender: StripBlender,
         cancel: Cancel,
         total: int,
         done: int,
     ) -> None:
-        self._plan, self._blender, self._cancel = plan, blender, cancel
-        self._warnings: deque[EngineWarning] = deque()
-        ready = model.to(device.torch_device, options.precision)
-        self._stage = DeviceStage(ready, check.scaling, plan.window_px, self._warnings.append)
+        self._plan, self._stage, self._workers = plan, stage, workers
+        self._blender, self._cancel = blender, cancel
         self._total, self._done = total, done
+        self._pending: deque[tuple[Batch, Future[list[WindowMaps]]] | RowDone] = deque()
         self._maps: list[WindowMaps] = []
         self._marks: deque[tuple[float, int]] = deque([(time.monotonic(), done)])
 
@@ -220,10 +225,16 @@ class _WindowRun:
             for item in items:
                 self._check()
                 if isinstance(item, Batch):
-                    yield from self._batch(item)
+                    work = partial(self._stage.run, item.windows, item.pixels)
+                    self._pending.append((item, self._workers.submit(work)))
                 elif isinstance(item, RowDone):
-                    yield from self._row(item, writer, journalled)
+                    self._pending.append(item)
+                most = self._workers.ahead if item is not None else 0
+                while len(self._pending) > most:
+                    yield from self._take(writer, journalled)
                 yield from writer.written()
+        while self._pending:
+            yield from self._take(writer, journalled)
         while not writer.finish():
             self._check()
             yield from writer.written()
@@ -235,16 +246,25 @@ class _WindowRun:
                 "the run was cancelled", remedy="Run again with the same options to go on where it stopped."
             )
 
-    def _batch(self, batch: Batch) -> Iterator[Event]:
+    def _take(self, writer: RowWriter, journalled: int) -> Iterator[Event]:
+        """Deal with what is oldest among what was given out."""
+        item = self._pending.popleft()
+        if isinstance(item, RowDone):
+            yield from self._row(item, writer, journalled)
+            return
+        batch, future = item
+        while not future.done():
+            wait([future], timeout=_POLL_S)
+            self._check()
         if batch.gaps and not self._maps:
             self._blender.clear_row()
-        for maps in self._stage.run(batch.windows, batch.pixels):
+        for maps in future.result():
             for window, probabilities in zip(maps.windows, maps.probabilities, strict=True):
                 self._blender.add(window, probabilities)
-            self._maps.append(WindowMaps(maps.windows, maps.probabilities[:0], maps.token_maps, maps.features))
-            yield self._progress(len(maps.windows))
-        while self._warnings:
-            yield WarningRaised(self._warnings.popleft())
+            self._maps.append(replace(maps, probabilities=maps.probabilities[:0]))
+        yield self._progress(len(batch.windows))
+        for warning in self._stage.warnings():
+            yield WarningRaised(warning)
 
     def _row(self, row: RowDone, writer: RowWriter, journalled: int) -> Iterator[Event]:
         item: ComputedRow | JournalledRow

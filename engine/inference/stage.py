@@ -7,7 +7,8 @@ copied back but one byte (or two) a pixel and the tokens' vectors, once a row of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,17 +59,11 @@ class DeviceStage:
         model: The model, on its device.
         scaling: How the scene's values come into the card's range, None where they are as stored.
         window_px: Edge of a window.
-        warn: Called with what the user should know.
     """
 
-    def __init__(
-        self,
-        model: LoadedModel,
-        scaling: BandScaling | None,
-        window_px: int,
-        warn: Callable[[EngineWarning], None],
-    ) -> None:
-        self._model, self._window_px, self._warn = model, window_px, warn
+    def __init__(self, model: LoadedModel, scaling: BandScaling | None, window_px: int) -> None:
+        self._model, self._window_px = model, window_px
+        self._warnings: deque[EngineWarning] = deque()
         self._device = model.device
         self._limit: int | None = None
         self._gain = self._offset = torch.empty(0)
@@ -77,13 +72,14 @@ class DeviceStage:
             self._gain = torch.tensor(scaling.gain, dtype=torch.float32, device=self._device).view(1, -1, 1, 1)
             self._offset = torch.tensor(scaling.offset, dtype=torch.float32, device=self._device).view(1, -1, 1, 1)
 
-    def run(self, windows: Sequence[PlanWindow], pixels: npt.NDArray[Any]) -> Iterator[WindowMaps]:
+    def run(self, windows: Sequence[PlanWindow], pixels: npt.NDArray[Any]) -> list[WindowMaps]:
         """Run a batch, in pieces where the device's memory asks for it.
 
         Raises:
             DeviceError: Not even one window fits.
         """
         done = 0
+        pieces = []
         while done < len(windows):
             size = min(self._limit or len(windows), len(windows) - done)
             piece = slice(done, done + size)
@@ -93,7 +89,12 @@ class DeviceStage:
                 self._shrink(size, error)
                 continue
             done += size
-            yield maps
+            pieces.append(maps)
+        return pieces
+
+    def warnings(self) -> list[EngineWarning]:
+        """What the user should know since the last call."""
+        return [self._warnings.popleft() for _ in range(len(self._warnings))]
 
     @torch.inference_mode()
     def output(self, pixels: npt.NDArray[Any]) -> tuple[TokenOutput, Tensor]:
@@ -125,7 +126,7 @@ class DeviceStage:
                 remedy="Use a smaller window, the precision bfloat16, or the device cpu.",
             ) from error
         self._limit = size // 2
-        self._warn(
+        self._warnings.append(
             DeviceWarning(f"The device's memory does not hold {size} windows at once: going on with {self._limit}.")
         )
 

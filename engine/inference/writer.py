@@ -193,9 +193,8 @@ class RowWriter:
             windows, maps = self._journal(item)
         else:
             file = self._store.row(item.row)
-            windows, maps = self._tokens(item.row, *file.read_many(("window_index", "token_maps", "features")))
-            if not self._hurry.is_set():
-                maps = [read_strip(file, name, self._plan.width) for name in LAYERS]
+            windows = self._tokens(item.row, *file.read_many(("window_index", "token_maps", "features")))
+            maps = [read_strip(file, name, self._plan.width) for name in LAYERS]
         if self._hurry.is_set():
             return
         self._builder.add_row(windows)

@@ -8,7 +8,7 @@ import pytest
 import rasterio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from running import ConstantModel, PlainBuilder, PointwiseModel, loaded, make_card, smooth_noise, write_scene
+from inference_fakes import ConstantModel, PlainBuilder, PointwiseModel, loaded, make_card, smooth_noise, write_scene
 
 from engine.inference import AnalysisOptions, analyse, open_analysis, pipeline
 from engine.inference.events import Finished, Started, StripWritten, WindowDone
