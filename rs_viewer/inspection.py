@@ -1,0 +1,298 @@
+"""Pointing at regions: hover outlines one, a click opens it in the inspector, from there to similar ones and attention.
+
+Guarantees: all reading happens off the GUI thread, newest request wins; nothing is shown of an analysis that is no
+longer the one that is meant.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PySide6.QtCore import QObject, Signal
+
+from rs_viewer import tasks
+from rs_viewer.jobs import Context, Failure, Jobs, Latest
+from rs_viewer.panels.inspector import Inspector
+
+if TYPE_CHECKING:
+    from engine.inference.analysis import Analysis
+    from engine.regions.table import Region
+    from rs_viewer.map.layers import ImageOverlay
+    from rs_viewer.map.view import MapView
+    from rs_viewer.panels.analysis import AnalysisPanel
+    from rs_viewer.workspace import OpenAnalysis, Workspace
+
+SIMILAR_COUNT = 50
+FAINTEST = 0.35
+"""Strength of the least similar highlighted region; the inspected one has 1."""
+HEAT = ((0.0, (20, 11, 53, 0)), (0.25, (120, 28, 109, 110)), (0.5, (229, 92, 48, 170)), (1.0, (252, 255, 164, 225)))
+"""Attention from none to most: straight RGBA, dark and clear to light and dense."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What lies at a place.
+
+    Attributes:
+        analysis: The analysis that was asked.
+        region_id: The region's number, 0 for none.
+        region: The region, if it was read.
+        listed: Whether it was chosen from the list of similar regions, which then stays.
+    """
+
+    analysis: Analysis
+    region_id: int
+    region: Region | None
+    listed: bool = False
+
+
+def region_at(context: Context, analysis: Analysis, x: float, y: float, known_id: int = 0) -> Found:
+    """Look up the region at a map position; the one with ``known_id`` is not read again."""
+    cols, rows = analysis.grid.colrow(np.array([x]), np.array([y]))
+    region_id = analysis.region_id_at(float(cols[0]), float(rows[0]))
+    context.raise_if_cancelled()
+    read = region_id > 0 and region_id != known_id
+    return Found(analysis, region_id, analysis.region(region_id) if read else None)
+
+
+def heat(values: np.ndarray) -> np.ndarray:
+    """Colour values from 0 to their greatest as straight RGBA bytes."""
+    top = float(values.max(initial=0.0))
+    scaled = np.clip(values / top, 0.0, 1.0) if top > 0 else np.zeros_like(values)
+    stops = [stop for stop, _ in HEAT]
+    channels = [np.interp(scaled, stops, [color[index] for _, color in HEAT]) for index in range(4)]
+    return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
+def spectrum_of(region: Region, bands: Any, color: str) -> Any:
+    """What the inspector draws of a region."""
+    from rs_viewer.panels.spectrum import Spectrum
+
+    names = region.band_names
+    waves = {band.name: band.wavelength_nm for band in bands}
+    known = tuple(waves.get(name) for name in names)
+    whole = tuple(value for value in known if value is not None)
+    return Spectrum(
+        names=names,
+        wavelengths_nm=whole if whole and len(whole) == len(known) else None,
+        means=region.means,
+        stds=region.stds,
+        color=color,
+    )
+
+
+class Inspection(QObject):
+    """Connects the map's pointing with the inspector.
+
+    Signals:
+        failed: Something could not be read.
+        told: A sentence for the status bar.
+        shown: A region is in the inspector.
+    """
+
+    failed = Signal(object)
+    told = Signal(str)
+    shown = Signal()
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        room: tasks.DeviceRoom,
+        workspace: Workspace,
+        map_view: MapView,
+        inspector: Inspector,
+        panel: AnalysisPanel,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._room, self._workspace, self._map = room, workspace, map_view
+        self.inspector, self._panel = inspector, panel
+        self._overlay: ImageOverlay | None = None
+        self._hovered_id = 0
+        self._hover = Latest(jobs, "Finding the region under the cursor", parent=self)
+        self._pick = Latest(jobs, "Reading the region", parent=self)
+        self._similar = Latest(jobs, "Finding similar regions", parent=self)
+        self._attention = Latest(jobs, "Computing attention", lane="device", parent=self)
+        self._hover.answered.connect(self._show_hover)
+        self._pick.answered.connect(self._show_region)
+        self._similar.answered.connect(self._show_similar)
+        self._attention.answered.connect(self._show_attention)
+        for request in (self._hover, self._pick, self._similar, self._attention):
+            request.failed.connect(self._failed)
+        map_view.hovered.connect(self.hover)
+        map_view.clicked.connect(self.pick)
+        inspector.similarRequested.connect(self.find_similar)
+        inspector.attentionToggled.connect(self._toggle_attention)
+        inspector.cleared.connect(self.clear)
+        inspector.regionChosen.connect(self.show_id)
+        workspace.analysisChanged.connect(self._analysis_changed)
+
+    def _open(self) -> OpenAnalysis | None:
+        item = self._workspace.analysis
+        return item if item is not None and item.complete else None
+
+    def _color(self, analysis: Analysis, region: Region) -> str:
+        return str(analysis.card.classes[region.class_code].color)
+
+    def _failed(self, failure: Failure) -> None:
+        self.inspector.set_attention(False)
+        self.failed.emit(failure)
+
+    # Hovering and clicking ------------------------------------------------------------------------------------------
+
+    def hover(self, x: float, y: float) -> None:
+        """Outline the region at a map position; NaN outlines none."""
+        item = self._open()
+        if item is None or math.isnan(x):
+            self._hover.forget()
+            self._hovered_id = 0
+            self._map.set_outline(None, kind="hovered")
+            return
+        analysis, known = item.analysis, self._hovered_id
+        self._hover.ask(lambda context: region_at(context, analysis, x, y, known))
+
+    def _show_hover(self, found: Found) -> None:
+        item = self._open()
+        if item is None or item.analysis is not found.analysis:
+            return
+        if found.region is not None:
+            self._map.set_outline(found.region.rings, kind="hovered", grid=found.analysis.grid)
+        elif found.region_id == 0:
+            self._map.set_outline(None, kind="hovered")
+        self._hovered_id = found.region_id
+
+    def pick(self, x: float, y: float) -> None:
+        """Inspect the region at a map position."""
+        item = self._open()
+        if item is None:
+            growing = self._workspace.analysis is not None
+            self.told.emit(
+                "Regions can be inspected when the analysis is complete."
+                if growing
+                else "There is no analysis to inspect yet: run a model first."
+            )
+            return
+        analysis = item.analysis
+        self._pick.ask(lambda context: region_at(context, analysis, x, y))
+
+    def show_id(self, region_id: int) -> None:
+        """Inspect a region by its number, keeping the list of similar ones."""
+        item = self._open()
+        if item is None:
+            return
+        analysis = item.analysis
+        self._pick.ask(lambda context: Found(analysis, region_id, analysis.region(region_id), True))
+
+    def _show_region(self, found: Found) -> None:
+        item = self._open()
+        if item is None or item.analysis is not found.analysis:
+            return
+        if found.region is None:
+            self.told.emit("There is no region here.")
+            return
+        region, analysis = found.region, found.analysis
+        color = self._color(analysis, region)
+        self._drop_overlay()
+        if not found.listed:
+            self._map.set_highlights({})
+        self._map.set_outline(region.rings, grid=analysis.grid)
+        bands = item.scene.scene.bands if item.scene is not None else ()
+        self.inspector.show_region(
+            region,
+            color,
+            spectrum_of(region, bands, color),
+            geographic=analysis.grid.crs is not None,
+            keep_similar=found.listed,
+        )
+        known_model = any(info.card == analysis.card for info in self._panel.models)
+        self.inspector.allow_attention(
+            item.scene is not None and known_model,
+            "Needs the scene of this analysis to be open" if item.scene is None else "Its model is not installed",
+        )
+        self.shown.emit()
+
+    # Similar regions and attention ----------------------------------------------------------------------------------
+
+    def find_similar(self) -> None:
+        """Highlight the regions nearest to the inspected one in feature space."""
+        item, region = self._open(), self.inspector.region
+        if item is None or region is None:
+            self.told.emit("Inspect a region first, then look for similar ones.")
+            return
+        analysis, region_id = item.analysis, region.region_id
+
+        def work(context: Context) -> Any:
+            from engine.regions.similarity import similar_regions
+
+            found = similar_regions(analysis, region_id, SIMILAR_COUNT)
+            codes = analysis.region_table.column("class_code")
+            return analysis, region_id, [(s.region_id, int(codes[s.region_id - 1]), s.distance) for s in found]
+
+        self._similar.ask(work)
+
+    def _show_similar(self, answer: tuple[Analysis, int, list[tuple[int, int, float]]]) -> None:
+        analysis, region_id, found = answer
+        region = self.inspector.region
+        if region is None or region.region_id != region_id:
+            return
+        classes = analysis.card.classes
+        self.inspector.show_similar([(i, classes[c].name, classes[c].color, d) for i, c, d in found])
+        farthest = max((distance for _, _, distance in found), default=0.0)
+        strengths = {region_id: 1.0}
+        for other, _, distance in found:
+            strengths[other] = 1.0 - (1.0 - FAINTEST) * (distance / farthest if farthest > 0 else 0.0)
+        self._map.set_highlights(strengths)
+
+    def _toggle_attention(self, shown: bool) -> None:
+        item, region = self._open(), self.inspector.region
+        if not shown:
+            self._attention.forget()
+            self._drop_overlay()
+            return
+        if item is None or item.scene is None or region is None:
+            return
+        analysis, scene, region_id = item.analysis, item.scene.scene, region.region_id
+        models, room = self._panel.models, self._room
+
+        def work(context: Context) -> Any:
+            found = tasks.attention(context, room, scene, tasks.model_of(analysis, models), analysis, region_id)
+            return analysis, region_id, found.window, heat(found.values)
+
+        self.told.emit("Computing the token's attention…")
+        self._attention.ask(work)
+
+    def _show_attention(self, answer: tuple[Analysis, int, Any, np.ndarray]) -> None:
+        from rs_viewer.map.layers import ImageOverlay
+
+        analysis, region_id, window, rgba = answer
+        region = self.inspector.region
+        if region is None or region.region_id != region_id or not self.inspector.attention.isChecked():
+            return
+        self._drop_overlay()
+        self._overlay = ImageOverlay(analysis.grid, window, rgba, name=f"Attention of token {region.token_index}")
+        self._map.layers.add(self._overlay)
+        self.told.emit("")
+
+    def _drop_overlay(self) -> None:
+        overlay, self._overlay = self._overlay, None
+        if overlay is not None and overlay in self._map.layers:
+            self._map.layers.remove(overlay)
+
+    # Putting away ---------------------------------------------------------------------------------------------------
+
+    def clear(self) -> None:
+        """Remove outlines, highlights, attention and the inspector's contents."""
+        for request in (self._hover, self._pick, self._similar, self._attention):
+            request.forget()
+        self._hovered_id = 0
+        self._drop_overlay()
+        self._map.set_outline(None)
+        self._map.set_outline(None, kind="hovered")
+        self._map.set_highlights({})
+        self.inspector.clear()
+
+    def _analysis_changed(self, _: object) -> None:
+        self.clear()

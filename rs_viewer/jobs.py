@@ -1,0 +1,389 @@
+"""Background work: one long-lived worker thread that owns the device, and a few threads for files.
+
+Guarantees:
+
+* The GUI thread never waits for a job. Everything a job says arrives on the GUI thread, in order, at most
+  30 deliveries a second; progress in between is coalesced, results and errors never are.
+* Exactly one of ``succeeded``, ``failed`` and ``cancelled`` fires for a job, then ``ended``.
+* ``Jobs.shutdown`` is the one way out: it cancels everything and joins every thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal
+
+from PySide6.QtCore import QObject, QThread, QTimer, Signal
+
+from engine.errors import CancelledError, EngineError
+from engine.inference.events import StageChanged, StripWritten, WindowDone
+
+logger = logging.getLogger(__name__)
+
+DELIVERIES_PER_S = 30
+FILE_THREADS = 3
+WORKER_NICENESS = 5
+"""How far device work steps back behind the window where the system lets threads do so (Linux)."""
+
+Lane = Literal["device", "files"]
+
+
+class JobState(Enum):
+    """Where a job is in its life."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job failed, ready to be shown.
+
+    Attributes:
+        what: What happened, one sentence.
+        where: The file, layer or option.
+        remedy: What would work.
+        details: Traceback of a fault of the program; empty for what a user caused.
+    """
+
+    what: str
+    where: str | None
+    remedy: str
+    details: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """Tell a user's error from a fault of the program."""
+        if isinstance(error, EngineError):
+            return cls(error.what, error.where, error.remedy)
+        lines = traceback.format_exception(type(error), error, error.__traceback__)
+        return cls(
+            f"Something unexpected went wrong: {type(error).__name__}: {error}",
+            None,
+            "The window stays usable. Please report the details below.",
+            "".join(lines),
+        )
+
+    @property
+    def message(self) -> str:
+        """The whole sentence."""
+        place = f" ({self.where})" if self.where else ""
+        return f"{self.what.rstrip('.')}{place}." + (f" {self.remedy}" if self.remedy else "")
+
+
+class Context:
+    """What a job's function gets: a way to report and to ask whether it should stop."""
+
+    def __init__(self, job: Job, post: Callable[[Job, str, Any], None]) -> None:
+        self._job = job
+        self._post = post
+
+    def cancelled(self) -> bool:
+        """Whether the user has asked for the job to stop."""
+        return self._job.cancel_requested
+
+    def raise_if_cancelled(self) -> None:
+        """Stop here if the user has asked for it."""
+        if self.cancelled():
+            raise CancelledError("the work was cancelled")
+
+    def report(self, event: object) -> None:
+        """Send an event to the GUI thread."""
+        self._post(self._job, "event", event)
+
+
+class Job(QObject):
+    """One piece of background work that the GUI can watch and cancel.
+
+    Attributes:
+        title: What it does, for people.
+        state: Where it is in its life; changes on the GUI thread only.
+        asks_on_close: Whether closing the window should ask first.
+    """
+
+    started = Signal()
+    reported = Signal(object)
+    succeeded = Signal(object)
+    failed = Signal(object)
+    cancelled = Signal()
+    ended = Signal()
+
+    def __init__(self, title: str, lane: Lane, asks_on_close: bool) -> None:
+        super().__init__()
+        self.title = title
+        self.lane = lane
+        self.asks_on_close = asks_on_close
+        self.state = JobState.WAITING
+        self._cancel = threading.Event()
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether somebody has asked for the job to stop."""
+        return self._cancel.is_set()
+
+    @property
+    def active(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.state in (JobState.WAITING, JobState.RUNNING)
+
+    def cancel(self) -> None:
+        """Ask the job to stop; ``cancelled`` fires when it has."""
+        self._cancel.set()
+
+
+def coalesce(events: Iterable[object]) -> list[object]:
+    """Drop progress that newer progress has overtaken and join neighbouring strips; keep everything else, in order."""
+    kept: list[object] = []
+    for event in events:
+        last = kept[-1] if kept else None
+        if isinstance(event, WindowDone | StageChanged):
+            kept = [old for old in kept if type(old) is not type(event)]
+            kept.append(event)
+        elif isinstance(event, StripWritten):
+            strip = next(
+                (old for old in kept if isinstance(old, StripWritten) and old.row_stop == event.row_start), None
+            )
+            if strip is not None:
+                kept[kept.index(strip)] = StripWritten(strip.row_start, event.row_stop)
+            else:
+                kept.append(event)
+        elif event != last:
+            kept.append(event)
+    return kept
+
+
+Work = Callable[[Context], Any]
+
+
+class _DeviceThread(QThread):
+    """Runs device jobs one after the other, for as long as the window lives."""
+
+    def __init__(self, execute: Callable[[Job, Work], None]) -> None:
+        super().__init__()
+        self.setObjectName("device worker")
+        self.inbox: queue.SimpleQueue[tuple[Job, Work] | None] = queue.SimpleQueue()
+        self._execute = execute
+
+    def run(self) -> None:
+        """Take jobs until told to stop."""
+        if sys.platform == "linux":
+            # Linux schedules each thread by its own niceness; threads that torch starts from here inherit it.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), WORKER_NICENESS)
+        while (item := self.inbox.get()) is not None:
+            self._execute(*item)
+
+
+class Jobs(QObject):
+    """Starts jobs, delivers what they say, and ends all threads.
+
+    Signals:
+        changed: A job was added or has ended.
+        idle: The last job has ended.
+    """
+
+    changed = Signal()
+    idle = Signal()
+    _posted = Signal()
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._messages: deque[tuple[Job, str, Any]] = deque()
+        self._lock = threading.Lock()
+        self._wake_sent = False
+        self._jobs: list[Job] = []
+        self._last_delivery = 0.0
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._deliver)
+        self._posted.connect(self._schedule)
+        self._thread = _DeviceThread(self._execute)
+        self._thread.start(QThread.Priority.LowPriority)
+        self._files = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files")
+        self._closed = False
+
+    @property
+    def active(self) -> list[Job]:
+        """Jobs that have not ended."""
+        return list(self._jobs)
+
+    def submit(self, title: str, work: Work, *, lane: Lane = "files", asks_on_close: bool = False) -> Job:
+        """Start ``work`` in the background.
+
+        Args:
+            title: What it does, for people.
+            work: Called with a :class:`Context` on a thread of ``lane``.
+            lane: ``device`` for the one thread that owns models and device, ``files`` for everything else.
+            asks_on_close: Whether closing the window should ask before cancelling it.
+        """
+        if self._closed:
+            raise RuntimeError("no work starts after shutdown")
+        job = Job(title, lane, asks_on_close)
+        self._jobs.append(job)
+        if lane == "device":
+            self._thread.inbox.put((job, work))
+        else:
+            self._files.submit(self._execute, job, work)
+        self.changed.emit()
+        return job
+
+    def cancel_all(self) -> None:
+        """Ask every job to stop."""
+        for job in self._jobs:
+            job.cancel()
+
+    def shutdown(self) -> None:
+        """Cancel what runs and join every thread; nothing is delivered afterwards."""
+        if self._closed:
+            return
+        self._closed = True
+        self.cancel_all()
+        self._thread.inbox.put(None)
+        self._thread.wait()
+        self._files.shutdown(wait=True, cancel_futures=True)
+        self._timer.stop()
+        self._messages.clear()
+        self._jobs.clear()
+
+    # On the worker threads ------------------------------------------------------------------------------------------
+
+    def _execute(self, job: Job, work: Work) -> None:
+        context = Context(job, self._post)
+        if job.cancel_requested:
+            self._post(job, "cancelled", None)
+            return
+        self._post(job, "started", None)
+        try:
+            result = work(context)
+        except CancelledError:
+            self._post(job, "cancelled", None)
+        except EngineError as error:
+            self._post(job, "failed", Failure.of(error))
+        except Exception as error:
+            logger.exception("job %r failed", job.title)
+            self._post(job, "failed", Failure.of(error))
+        else:
+            self._post(job, "succeeded", result)
+
+    def _post(self, job: Job, kind: str, payload: Any) -> None:
+        with self._lock:
+            self._messages.append((job, kind, payload))
+            wake = not self._wake_sent
+            self._wake_sent = True
+        if wake:
+            self._posted.emit()
+
+    # On the GUI thread ----------------------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        if self._closed or self._timer.isActive():
+            return
+        rest = self._last_delivery + 1 / DELIVERIES_PER_S - time.monotonic()
+        self._timer.start(max(int(rest * 1000) + 1, 0) if rest > 0 else 0)
+
+    def _deliver(self) -> None:
+        with self._lock:
+            batch = list(self._messages)
+            self._messages.clear()
+            self._wake_sent = False
+        self._last_delivery = time.monotonic()
+        events: dict[Job, list[object]] = {}
+        for job, kind, payload in batch:
+            if kind == "event":
+                events.setdefault(job, []).append(payload)
+                continue
+            self._flush(job, events)
+            self._change(job, kind, payload)
+        for job in list(events):
+            self._flush(job, events)
+
+    def _flush(self, job: Job, events: dict[Job, list[object]]) -> None:
+        for event in coalesce(events.pop(job, [])):
+            job.reported.emit(event)
+
+    def _change(self, job: Job, kind: str, payload: Any) -> None:
+        if kind == "started":
+            job.state = JobState.RUNNING
+            job.started.emit()
+            return
+        job.state = JobState(kind)
+        if job in self._jobs:
+            self._jobs.remove(job)
+        if kind == "succeeded":
+            job.succeeded.emit(payload)
+        elif kind == "failed":
+            job.failed.emit(payload)
+        else:
+            job.cancelled.emit()
+        job.ended.emit()
+        self.changed.emit()
+        if not self._jobs:
+            self.idle.emit()
+
+
+class Latest(QObject):
+    """Newest-wins requests: one runs, one waits, those in between are dropped.
+
+    Args:
+        jobs: Where the work runs.
+        title: What it does, for people.
+        lane: Where it runs.
+    """
+
+    answered = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, jobs: Jobs, title: str, lane: Lane = "files", parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._jobs, self._title, self._lane = jobs, title, lane
+        self._running: Job | None = None
+        self._next: Work | None = None
+        self._wanted = 0
+
+    def ask(self, work: Work) -> None:
+        """Ask for ``work``; answers to older requests are dropped."""
+        self._wanted += 1
+        self._next = work
+        if self._running is None:
+            self._start()
+        else:
+            self._running.cancel()
+
+    def forget(self) -> None:
+        """Drop whatever has been asked."""
+        self._wanted += 1
+        self._next = None
+        if self._running is not None:
+            self._running.cancel()
+
+    def _start(self) -> None:
+        work, self._next = self._next, None
+        if work is None:
+            return
+        number = self._wanted
+        job = self._jobs.submit(self._title, work, lane=self._lane)
+        self._running = job
+        job.succeeded.connect(lambda result: self._answer(number, self.answered, result))
+        job.failed.connect(lambda failure: self._answer(number, self.failed, failure))
+        job.ended.connect(self._ended)
+
+    def _answer(self, number: int, signal: Any, payload: object) -> None:
+        if number == self._wanted:
+            signal.emit(payload)
+
+    def _ended(self) -> None:
+        self._running = None
+        self._start()

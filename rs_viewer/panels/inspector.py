@@ -1,0 +1,224 @@
+"""The inspector: what is known about one region, and what to ask next about it.
+
+Guarantees: it shows what it is given and computes nothing; numbers bear their units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import (
+    QFormLayout,
+    QFrame,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QStackedWidget,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from rs_viewer import format as fmt
+from rs_viewer.icons import icon
+from rs_viewer.panels.common import MARGIN_PX, Hint, bigger, scrolling, wrapped
+from rs_viewer.panels.legend import swatch
+
+if TYPE_CHECKING:
+    from engine.regions.table import Region
+    from rs_viewer.panels.spectrum import Spectrum, SpectrumPlot
+
+FACTS = (
+    ("share", "Share of class", "How much of the region the model gives to its class"),
+    ("confidence", "Confidence", "Mean probability of the class over the region"),
+    ("runner_up", "Runner-up", "The class that came second"),
+    ("area", "Area", "On the ellipsoid, whatever the projection"),
+    ("perimeter", "Perimeter", "On the ellipsoid"),
+    ("place", "Centroid", "Where the middle of the region lies"),
+    ("homogeneity", "Homogeneity", "How alike its pixels are: 1 is one colour"),
+    ("pixels", "Pixels", "Of the analysis grid"),
+    ("token", "Token", "The model's token that claims it, and the window where it does so most"),
+)
+
+
+class Inspector(QStackedWidget):
+    """Attributes, spectrum and similar regions of the inspected region.
+
+    Signals:
+        similarRequested: Find similar regions.
+        attentionToggled: Show or hide the token's attention on the map.
+        cleared: Put everything away.
+        regionChosen: A row of the list of similar regions was chosen: its region id.
+    """
+
+    similarRequested = Signal()
+    attentionToggled = Signal(bool)
+    cleared = Signal()
+    regionChosen = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.region: Region | None = None
+        self.hint = Hint("inspect", "Nothing inspected", "Choose Inspect in the toolbar and click a region.")
+        self.heading = bigger(QLabel(), 2)
+        self.swatch = QLabel()
+        self.fields: dict[str, QLabel] = {}
+        self.plot: SpectrumPlot | None = None
+        self.attention = QPushButton("Show &attention")
+        self.attention.setCheckable(True)
+        self.attention.setToolTip("Lay the attention of the region's token over its window")
+        self.similar = QPushButton("Find &similar")
+        self.similar.setToolTip("Highlight the regions that look to the model most like this one")
+        self.clear_button = QPushButton("C&lear")
+        self.clear_button.setToolTip("Remove outlines, highlights and attention")
+        self.list = QTreeWidget()
+        self.list.setHeaderLabels(["Similar region", "Class", "Distance"])
+        self.list.setRootIsDecorated(False)
+        self.list.setUniformRowHeights(True)
+        self.list.setFrameShape(QFrame.Shape.NoFrame)
+        self.list.setAccessibleName("Similar regions, nearest first")
+        self.list.setMinimumHeight(150)
+        self.list.header().setStretchLastSection(False)
+        self.list.header().setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        for column in (0, 2):
+            self.list.header().setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        self.list.hide()
+        self._page = self._lay_out()
+        self.addWidget(self.hint)
+        self.addWidget(self._page)
+        self.similar.clicked.connect(self.similarRequested)
+        self.attention.toggled.connect(self.attentionToggled)
+        self.clear_button.clicked.connect(self.cleared)
+        self.list.itemActivated.connect(self._chosen)
+        self.list.itemClicked.connect(self._chosen)
+        self.refresh_icons()
+
+    def _lay_out(self) -> QWidget:
+        body = QWidget()
+        column = QVBoxLayout(body)
+        column.setContentsMargins(MARGIN_PX, MARGIN_PX, MARGIN_PX, MARGIN_PX)
+        column.setSpacing(8)
+        head = QHBoxLayout()
+        head.addWidget(self.swatch)
+        head.addWidget(self.heading, 1)
+        column.addLayout(head)
+        form = QFormLayout()
+        form.setHorizontalSpacing(14)
+        form.setVerticalSpacing(3)
+        for key, text, tip in FACTS:
+            label = QLabel(text)
+            label.setProperty("muted", True)
+            label.setToolTip(tip)
+            value = wrapped("", selectable=True)
+            value.setToolTip(tip)
+            self.fields[key] = value
+            form.addRow(label, value)
+        column.addLayout(form)
+        self._plot_place = QVBoxLayout()
+        self._plot_title = QLabel("Spectrum (mean ± standard deviation)")
+        self._plot_title.setProperty("muted", True)
+        self._plot_place.addWidget(self._plot_title)
+        column.addLayout(self._plot_place)
+        row = QHBoxLayout()
+        row.addWidget(self.similar)
+        row.addWidget(self.attention)
+        row.addWidget(self.clear_button)
+        column.addLayout(row)
+        column.addWidget(self.list, 1)
+        column.addStretch(1)
+        return scrolling(body)
+
+    def refresh_icons(self) -> None:
+        """Take the palette's colours."""
+        self.similar.setIcon(icon("similar"))
+        self.attention.setIcon(icon("attention"))
+        self.clear_button.setIcon(icon("clear"))
+        self.hint.refresh_icons()
+        if self.plot is not None:
+            self.plot.refresh_colours()
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self.region = None
+        self.show_similar(())
+        self.set_attention(False)
+        self.setCurrentWidget(self.hint)
+
+    def show_region(
+        self, region: Region, color: str, spectrum: Spectrum, *, geographic: bool, keep_similar: bool = False
+    ) -> None:
+        """Show a region.
+
+        Args:
+            region: Its attributes.
+            color: Its class colour.
+            spectrum: What to draw.
+            geographic: Whether its centroid is longitude and latitude.
+            keep_similar: Whether the list of similar regions stays.
+        """
+        self.region = region
+        if not keep_similar:
+            self.show_similar(())
+        self.set_attention(False)
+        self.heading.setText(region.class_name)
+        self.heading.setAccessibleName(f"Region {region.region_id}: {region.class_name}")
+        self.swatch.setPixmap(swatch(color).pixmap(16, 16))
+        x, y = region.centroid
+        token = f"{region.token_index} of window {fmt.count(region.window)}" if region.token_index >= 0 else fmt.NONE
+        texts = {
+            "share": fmt.percent(region.class_share),
+            "confidence": fmt.percent(region.confidence),
+            "runner_up": region.runner_up or fmt.NONE,
+            "area": fmt.area(region.area_m2),
+            "perimeter": fmt.length(region.perimeter_m),
+            "place": fmt.lonlat(x, y) if geographic else f"{x:.1f}, {y:.1f}",
+            "homogeneity": fmt.significant(region.homogeneity, 3),
+            "pixels": f"{fmt.count(region.pixels)}  (region {fmt.count(region.region_id)})",
+            "token": token,
+        }
+        for key, text in texts.items():
+            self.fields[key].setText(text)
+        self._show_spectrum(spectrum)
+        self.setCurrentWidget(self._page)
+
+    def _show_spectrum(self, spectrum: Spectrum) -> None:
+        if self.plot is None:
+            from rs_viewer.panels.spectrum import SpectrumPlot
+
+            self.plot = SpectrumPlot()
+            self._plot_place.addWidget(self.plot)
+        self.plot.setVisible(bool(spectrum.means))
+        self._plot_title.setVisible(bool(spectrum.means))
+        if spectrum.means:
+            self.plot.show_spectrum(spectrum)
+
+    def allow_attention(self, allowed: bool, reason: str) -> None:
+        """Whether the attention can be computed, and if not, why."""
+        self.attention.setEnabled(allowed)
+        self.attention.setToolTip(reason if not allowed else "Lay the attention of the region's token over its window")
+
+    def set_attention(self, shown: bool) -> None:
+        """Set the switch without asking for anything."""
+        self.attention.blockSignals(True)
+        self.attention.setChecked(shown)
+        self.attention.blockSignals(False)
+
+    def show_similar(self, rows: Sequence[tuple[int, str, str, float]]) -> None:
+        """List similar regions: id, class, colour, distance."""
+        self.list.clear()
+        for region_id, name, color, distance in rows:
+            item = QTreeWidgetItem([fmt.count(region_id), name, fmt.significant(distance, 3)])
+            item.setData(0, Qt.ItemDataRole.UserRole, region_id)
+            item.setIcon(1, swatch(color))
+            item.setTextAlignment(2, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            item.setToolTip(0, "Show this region")
+            self.list.addTopLevelItem(item)
+        self.list.setVisible(bool(rows))
+
+    def _chosen(self, item: QTreeWidgetItem, _column: int = 0) -> None:
+        value: Any = item.data(0, Qt.ItemDataRole.UserRole)
+        self.regionChosen.emit(int(value))

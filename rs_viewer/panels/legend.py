@@ -1,0 +1,84 @@
+"""The legend: each class with its colour, name, share and area."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor, QIcon, QPainter, QPen, QPixmap
+from PySide6.QtWidgets import QHeaderView, QStackedWidget, QTreeWidget, QTreeWidgetItem, QWidget
+
+from rs_viewer import format as fmt
+from rs_viewer.panels.common import Hint
+
+if TYPE_CHECKING:
+    from engine.inference.info import ClassShare
+    from engine.models.card import ModelCard
+
+SWATCH_PX = 14
+RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+
+
+def swatch(color: str, ratio: float = 2.0) -> QIcon:
+    """A small square of a class's colour."""
+    size = round(SWATCH_PX * ratio)
+    drawn = QPixmap(size, size)
+    drawn.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(drawn)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(QPen(QColor(color).darker(140), ratio))
+    painter.setBrush(QColor(color))
+    painter.drawRoundedRect(drawn.rect().adjusted(1, 1, -2, -2), 3 * ratio, 3 * ratio)
+    painter.end()
+    drawn.setDevicePixelRatio(ratio)
+    return QIcon(drawn)
+
+
+class LegendPanel(QStackedWidget):
+    """Classes of the analysis that is meant, or what to do to get some."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.hint = Hint("legend", "No classes yet", "Run a model, or open an analysis, and its classes appear here.")
+        self.table = QTreeWidget()
+        self.table.setHeaderLabels(["Class", "Share", "Area"])
+        self.table.setRootIsDecorated(False)
+        self.table.setUniformRowHeights(True)
+        self.table.setFrameShape(QTreeWidget.Shape.NoFrame)
+        self.table.setSelectionMode(QTreeWidget.SelectionMode.NoSelection)
+        self.table.setAccessibleName("Legend: classes with share and area")
+        header = self.table.header()
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for column in (1, 2):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+            self.table.headerItem().setTextAlignment(
+                column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+            )
+        self.addWidget(self.hint)
+        self.addWidget(self.table)
+
+    def clear(self) -> None:
+        """Nothing is open."""
+        self.table.clear()
+        self.setCurrentWidget(self.hint)
+
+    def show_card(self, card: ModelCard) -> None:
+        """Show a model's classes before there are numbers."""
+        self._fill([(item.name, item.color, None, None) for item in card.classes])
+
+    def show_shares(self, shares: Sequence[ClassShare]) -> None:
+        """Show classes with their shares of the scene."""
+        self._fill([(item.name, item.color, item.share, item.area_m2) for item in shares])
+
+    def _fill(self, rows: list[tuple[str, str, float | None, float | None]]) -> None:
+        self.table.clear()
+        for name, color, share, area_m2 in rows:
+            item = QTreeWidgetItem([name, fmt.percent(share), fmt.area(area_m2)])
+            item.setIcon(0, swatch(color))
+            item.setTextAlignment(1, RIGHT)
+            item.setTextAlignment(2, RIGHT)
+            item.setData(0, Qt.ItemDataRole.AccessibleTextRole, f"{name}, {fmt.percent(share)}, {fmt.area(area_m2)}")
+            self.table.addTopLevelItem(item)
+        self.setCurrentWidget(self.table)

@@ -1,0 +1,131 @@
+"""How the window speaks up: a banner above the map for warnings and results, dialogs for errors.
+
+Guarantees: a banner never takes the keyboard and never covers a dialog; the same sentence is not shown twice at once;
+an error always says what happened, where, and what would work, with details for faults of the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMessageBox, QPushButton, QToolButton, QVBoxLayout, QWidget
+
+from rs_viewer.icons import icon, pixmap
+from rs_viewer.jobs import Failure
+from rs_viewer.panels.common import wrapped
+
+MOST_BANNERS = 3
+
+
+class Banner(QFrame):
+    """One sentence with a button to put it away and, at most, one to act on it."""
+
+    def __init__(self, text: str, image: str, action: str = "", slot: Callable[[], object] | None = None) -> None:
+        super().__init__()
+        self.text = text
+        self._image = image
+        self.setProperty("notice", True)
+        self._picture = QLabel()
+        label = wrapped(text, selectable=True)
+        label.setAccessibleName(text)
+        self._close = QToolButton()
+        self._close.setAutoRaise(True)
+        self._close.setIconSize(QSize(14, 14))
+        self._close.setToolTip("Dismiss")
+        self._close.setAccessibleName(f"Dismiss: {text}")
+        self._close.clicked.connect(self.deleteLater)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(12, 6, 6, 6)
+        row.setSpacing(10)
+        row.addWidget(self._picture)
+        row.addWidget(label, 1)
+        if slot is not None:
+            button = QPushButton(action)
+            button.clicked.connect(slot)
+            button.clicked.connect(self.deleteLater)
+            row.addWidget(button)
+        row.addWidget(self._close)
+        self.setAccessibleName(text)
+        self.refresh_icons()
+
+    def refresh_icons(self) -> None:
+        """Draw the icons anew from the present palette."""
+        ratio = self.devicePixelRatioF()
+        drawn = pixmap(self._image, self.palette().windowText().color().name(), round(18 * ratio))
+        drawn.setDevicePixelRatio(ratio)
+        self._picture.setPixmap(drawn)
+        self._close.setIcon(icon("close"))
+
+
+class Messages(QWidget):
+    """The place above the map where banners appear; takes no room while there are none."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.setSpacing(1)
+        self.setAccessibleName("Messages")
+
+    @property
+    def texts(self) -> list[str]:
+        """What is being shown, oldest first."""
+        return [banner.text for banner in self._banners()]
+
+    def _banners(self) -> list[Banner]:
+        widgets = (self._column.itemAt(index).widget() for index in range(self._column.count()))
+        return [widget for widget in widgets if isinstance(widget, Banner)]
+
+    def warn(self, text: str, action: str = "", slot: Callable[[], object] | None = None) -> None:
+        """Show a warning."""
+        self._add(Banner(text, "warning", action, slot))
+
+    def tell(self, text: str, action: str = "", slot: Callable[[], object] | None = None) -> None:
+        """Show good or neutral news."""
+        self._add(Banner(text, "info", action, slot))
+
+    def _add(self, banner: Banner) -> None:
+        shown = self._banners()
+        for old in shown:
+            if old.text == banner.text or len(self._banners()) >= MOST_BANNERS:
+                self._drop(old)
+        self._column.addWidget(banner)
+
+    def _drop(self, banner: Banner) -> None:
+        self._column.removeWidget(banner)
+        banner.hide()
+        banner.deleteLater()
+
+    def clear(self) -> None:
+        """Put all banners away."""
+        for banner in self._banners():
+            self._drop(banner)
+
+    def refresh_icons(self) -> None:
+        """Draw the icons anew from the present palette."""
+        for banner in self._banners():
+            banner.refresh_icons()
+
+
+def error_dialog(parent: QWidget | None, title: str, failure: Failure) -> QMessageBox:
+    """A dialog for an error; shown without blocking, deleted when closed."""
+    box = QMessageBox(parent)
+    box.setObjectName("error")
+    box.setIcon(QMessageBox.Icon.Critical if failure.details else QMessageBox.Icon.Warning)
+    box.setWindowTitle(title)
+    box.setTextFormat(Qt.TextFormat.PlainText)
+    what = failure.what.rstrip(".") + "."
+    box.setText(what[0].upper() + what[1:])
+    rest = [text for text in (failure.where, failure.remedy) if text]
+    box.setInformativeText("\n\n".join(rest))
+    if failure.details:
+        box.setDetailedText(failure.details)
+    box.setStandardButtons(QMessageBox.StandardButton.Ok)
+    box.setTextInteractionFlags(
+        Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
+    )
+    box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    box.setWindowModality(Qt.WindowModality.WindowModal)
+    box.open()
+    return box

@@ -1,0 +1,115 @@
+"""A model's card as people read it: what it sees, at which resolution, how well, whose data, which licence."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
+
+from rs_viewer.panels.common import Section, wrapped
+
+if TYPE_CHECKING:
+    from engine.models.card import ModelCard
+
+METRIC_NAMES = {
+    "miou": "mean IoU",
+    "pixel_accuracy": "pixel accuracy",
+    "mean_accuracy": "mean class accuracy",
+    "purity": "region purity",
+    "boundary_recall": "boundary recall",
+}
+
+
+def metric_rows(metrics: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
+    """Scores of a card as rows of text: one for each split, then one for each table inside it."""
+    rows = []
+    for split, table in metrics.items():
+        singles = [
+            f"{METRIC_NAMES.get(name, name.replace('_', ' '))} {value:.3f}"
+            for name, value in table.items()
+            if isinstance(value, float)
+        ]
+        if singles:
+            rows.append((split.capitalize(), ", ".join(singles)))
+        for name, value in table.items():
+            if isinstance(value, dict):
+                parts = [f"{key} {score:.3f}" for key, score in value.items() if isinstance(score, int | float)]
+                if parts:
+                    title = METRIC_NAMES.get(name, "IoU by class" if name == "iou" else name.replace("_", " "))
+                    rows.append((title, ", ".join(parts)))
+    return rows
+
+
+def resolution_text(card: ModelCard) -> str:
+    """Resolution the model was trained at, with its range."""
+    if card.gsd_m is None:
+        return "any resolution"
+    if card.gsd_range_m is None:
+        return f"{card.gsd_m:g} m"
+    low, high = card.gsd_range_m
+    return f"{card.gsd_m:g} m ({low:g} to {high:g} m)"
+
+
+class CardView(QFrame):
+    """Shows a card: title, description and classes at once, the rest in a foldable part."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setProperty("card", True)
+        self.title = wrapped("", heading=True)
+        self.description = wrapped("", muted=True)
+        self.classes = wrapped("")
+        self.facts = QLabel()
+        self.facts.setTextFormat(Qt.TextFormat.RichText)
+        self.facts.setWordWrap(True)
+        self.facts.setTextInteractionFlags(
+            Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
+        )
+        self.section = Section("Model card")
+        body = QVBoxLayout(self.section.body)
+        body.setContentsMargins(2, 0, 0, 0)
+        body.addWidget(self.facts)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(10, 8, 10, 6)
+        column.setSpacing(5)
+        for widget in (self.title, self.description, self.classes, self.section):
+            column.addWidget(widget)
+
+    def show_card(self, card: ModelCard | None) -> None:
+        """Show a card, or that there is none."""
+        self.section.setVisible(card is not None)
+        if card is None:
+            self.title.setText("No model is installed")
+            self.description.setText("Choose a checkpoint file (.safetensors) from the list above.")
+            self.classes.setText("")
+            return
+        self.title.setText(card.title)
+        self.description.setText(card.description)
+        self.description.setVisible(bool(card.description))
+        spots = "&nbsp; ".join(
+            f'<span style="color:{c.color}">\u25a0</span>\u00a0{html.escape(c.name)}' for c in card.classes
+        )
+        self.classes.setText(spots)
+        self.classes.setAccessibleName("Classes: " + ", ".join(c.name for c in card.classes))
+        rows = [
+            ("Resolution", resolution_text(card)),
+            ("Bands", ", ".join(card.bands)),
+            ("Window", f"{card.window_px} px, {card.overlap_px} px overlap, {card.token_count} tokens"),
+            *metric_rows(card.metrics),
+            ("Data", card.data),
+            ("Licence", card.licence),
+            ("Source", card.source),
+        ]
+        muted = self.palette().placeholderText().color().name()
+        self.facts.setText(
+            "<table cellspacing='0' cellpadding='2'>"
+            + "".join(
+                f"<tr><td style='color:{muted}; padding-right:8px'>{html.escape(name)}</td>"
+                f"<td>{html.escape(value)}</td></tr>"
+                for name, value in rows
+                if value
+            )
+            + "</table>"
+        )

@@ -1,0 +1,333 @@
+"""What background jobs do: each function calls the engine and nothing of Qt.
+
+Guarantees: the engine's heavy parts (torch, GDAL, tables) are imported here on the worker threads, when first needed;
+:class:`DeviceRoom` is only ever touched by the device thread, so a model has one owner.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import AnalysisError, CancelledError, EngineError, EngineWarning, OutputError
+from engine.inference.events import Finished
+from engine.inference.options import AnalysisOptions
+from rs_viewer.jobs import Context
+
+if TYPE_CHECKING:
+    from engine.inference.analysis import Analysis
+    from engine.inference.device import DeviceInfo
+    from engine.models.catalog import ModelInfo
+    from engine.models.loaded import LoadedModel
+    from engine.scene import Scene
+
+RESULT_SUFFIX = "_analysis"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A source that was opened: a scene, and the analysis if the source was one."""
+
+    source: tuple[str, ...]
+    scene: Scene | None
+    analysis: Analysis | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models there are, and what was wrong with others."""
+
+    models: tuple[ModelInfo, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class DeviceRoom:
+    """Models that are loaded, newest last; owned by the device thread."""
+
+    keep: int = 2
+    _models: dict[tuple[str, int], LoadedModel] = field(default_factory=dict)
+
+    def load(self, path: str | Path) -> LoadedModel:
+        """The model of a checkpoint, from memory if the file has not changed."""
+        from engine.models.loaded import load_model
+
+        place = Path(path)
+        key = (str(place), place.stat().st_mtime_ns if place.exists() else 0)
+        model = self._models.pop(key, None)
+        if model is None:
+            model = load_model(place)
+            while len(self._models) >= self.keep:
+                self._models.pop(next(iter(self._models)))
+        self._models[key] = model
+        return model
+
+
+def leave_a_core_free() -> None:
+    """Use one processor thread less than there are cores where there are more than two, for the window's sake."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores > 2:
+        torch.set_num_threads(max(min(torch.get_num_threads(), cores - 1), 1))
+
+
+def find_devices(context: Context) -> tuple[DeviceInfo, ...]:
+    """Import torch and try the devices, the best first."""
+    from engine.inference.device import list_devices
+
+    leave_a_core_free()
+    return tuple(list_devices())
+
+
+def find_models(context: Context, extra: Sequence[str | Path] = ()) -> Models:
+    """List the shipped models, the user's, and the checkpoints in ``extra``."""
+    from engine.models.catalog import find_model, list_models
+
+    said: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", EngineWarning)
+        models = list(list_models())
+    said.extend(str(item.message) for item in caught if issubclass(item.category, EngineWarning))
+    for path in extra:
+        info = find_model(path)
+        models = [info, *(other for other in models if Path(other.path) != Path(info.path))]
+    return Models(tuple(models), tuple(said))
+
+
+def is_analysis(path: str | Path) -> bool:
+    """Whether a path is an analysis folder, finished or interrupted, or its ``analysis.json``."""
+    place = Path(path)
+    if place.name == "analysis.json":
+        return place.is_file()
+    return place.is_dir() and ((place / "analysis.json").is_file() or (place / ".partial" / "run.json").is_file())
+
+
+def open_source(context: Context, paths: Sequence[str]) -> Opened:
+    """Open a scene (file, files of one mosaic, folder, address) or an analysis folder with its scene."""
+    if len(paths) == 1 and is_analysis(paths[0]):
+        return open_results(context, paths[0])
+    from engine.scene import Scene
+
+    scene = Scene.open(paths[0] if len(paths) == 1 else list(paths))
+    warm_up(scene.grid)
+    return Opened(tuple(paths), scene, None, tuple(item.message for item in scene.warnings))
+
+
+def open_results(context: Context, path: str | Path) -> Opened:
+    """Open an analysis folder and, if it is still where it was, its scene."""
+    from engine.inference.analysis import open_analysis
+    from engine.scene import Scene
+
+    folder = Path(path)
+    analysis = open_analysis(folder.parent if folder.name == "analysis.json" else folder)
+    said: tuple[str, ...] = ()
+    scene = None
+    sources = scene_sources(analysis)
+    try:
+        if not sources:
+            raise AnalysisError("the analysis does not say which scene it was made from", where=analysis.path)
+        scene = Scene.open(sources[0] if len(sources) == 1 else sources)
+        said = tuple(item.message for item in scene.warnings)
+    except (OSError, ValueError) as error:
+        said = (f"The analysis is shown without its scene. {error}",)
+    return Opened((str(folder),), scene, analysis, said)
+
+
+def warm_up(grid: Any) -> None:
+    """Build a grid's way to longitude and latitude here, so that the GUI thread finds it ready."""
+    if grid.crs is not None:
+        grid.lonlat(grid.width / 2, grid.height / 2)
+
+
+def look_on(context: Context, out_dir: str) -> Analysis:
+    """Open an analysis, finished or still growing."""
+    from engine.inference.analysis import open_analysis
+
+    analysis = open_analysis(out_dir)
+    warm_up(analysis.grid)
+    return analysis
+
+
+def scene_sources(analysis: Analysis) -> list[str]:
+    """Where the scene of an analysis was when it ran."""
+    return [str(source) for source in analysis.info.scene.sources]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is known before a run.
+
+    Attributes:
+        warnings: What the user should know, one sentence each.
+        refusal: Why the run cannot be done at all, or empty.
+        size_px: Width and height of the analysis grid, None where it cannot be done.
+        gsd_m: Resolution the scene is resampled to, None at its own.
+        waiting: The interrupted analysis in the folder, None where there is none.
+    """
+
+    warnings: tuple[str, ...]
+    refusal: str
+    size_px: tuple[int, int] | None
+    gsd_m: float | None
+    waiting: Analysis | None
+
+
+def check(context: Context, source: Sequence[str], model: ModelInfo, options: AnalysisOptions, out_dir: str) -> Checked:
+    """Find out what should be said before a run, and whether an interrupted analysis waits in the folder."""
+    from engine.inference.analysis import open_analysis
+    from engine.inference.check import check_run
+    from engine.scene import Scene
+    from engine.scene.roi import Roi
+
+    waiting = open_analysis(out_dir) if out_dir and interrupted(out_dir) else None
+    context.raise_if_cancelled()
+    try:
+        with Scene.open(source[0] if len(source) == 1 else list(source)) as scene:
+            found = check_run(scene, model.card, options)
+            if options.roi is not None:
+                Roi.from_json(options.roi).on_grid(found.scene.grid)
+            said = tuple(item.message for item in found.warnings if item not in scene.warnings)
+            size_px = (found.scene.width, found.scene.height)
+        if out_dir:
+            ensure_writable(out_dir)
+    except EngineError as error:
+        return Checked((), error.message, None, None, waiting)
+    return Checked(said, "", size_px, found.gsd_m, waiting)
+
+
+def interrupted(out_dir: str | Path) -> bool:
+    """Whether a folder holds an analysis that was begun and not finished."""
+    place = Path(out_dir)
+    return (place / ".partial" / "run.json").is_file() and not (place / "analysis.json").is_file()
+
+
+def default_out_dir(sources: Sequence[str], documents: str | Path) -> str:
+    """Where results go unless somebody says otherwise: beside the scene, in the documents where that is read-only."""
+    first = Path(sources[0]) if sources else Path("scene")
+    stem = first.name if first.is_dir() else first.stem
+    beside = first.parent
+    local = "://" not in sources[0] and not sources[0].startswith("/vsi") if sources else False
+    home = beside if local and beside.is_dir() and os.access(beside, os.W_OK) else Path(documents) / "RS Viewer"
+    return str(home / f"{stem}{RESULT_SUFFIX}")
+
+
+def free_out_dir(path: str | Path) -> str:
+    """``path``, or the first of ``path-2``, ``path-3`` … that holds no finished analysis."""
+    place = Path(path)
+    number = 1
+    while (place / "analysis.json").exists():
+        number += 1
+        place = Path(f"{path}-{number}")
+    return str(place)
+
+
+def run_analysis(
+    context: Context,
+    room: DeviceRoom,
+    source: Sequence[str],
+    model_path: str,
+    out_dir: str,
+    options: AnalysisOptions,
+    *,
+    overwrite: bool = False,
+) -> Finished:
+    """Run a model over a scene, opened anew so that closing it on the map does no harm; every event is reported.
+
+    Raises:
+        CancelledError: The user stopped it; what is done stays in the folder.
+    """
+    from engine.inference.pipeline import analyse
+    from engine.scene import Scene
+
+    leave_a_core_free()
+    ensure_writable(out_dir)
+    loaded = room.load(model_path)
+    context.raise_if_cancelled()
+    last: object = None
+    with Scene.open(source[0] if len(source) == 1 else list(source)) as scene:
+        for event in analyse(scene, loaded, out_dir, options, cancel=context.cancelled, overwrite=overwrite):
+            context.report(event)
+            last = event
+    if not isinstance(last, Finished):
+        raise CancelledError("the analysis was stopped", where=out_dir)
+    return last
+
+
+def attention(
+    context: Context, room: DeviceRoom, scene: Scene, model_path: str, analysis: Analysis, region_id: int
+) -> Any:
+    """The attention of a region's token over its window."""
+    from engine.inference.attention import token_attention
+
+    loaded = room.load(model_path)
+    context.raise_if_cancelled()
+    return token_attention(scene, loaded, analysis, region_id)
+
+
+def model_of(analysis: Analysis, known: Sequence[ModelInfo]) -> str:
+    """Path of the checkpoint an analysis was made with, if it is among the known ones.
+
+    Raises:
+        AnalysisError: No known model has the same card.
+    """
+    for info in known:
+        if info.card == analysis.card:
+            return str(info.path)
+    raise AnalysisError(
+        f"the model {analysis.card.name} that made this analysis is not installed",
+        where=analysis.path,
+        remedy="Put its checkpoint into the model folder (Analysis > Open Model Folder) and start again.",
+    )
+
+
+def write_export(
+    context: Context,
+    analysis: Analysis,
+    path: str,
+    layer: str | None,
+    simplify_px: float,
+    classes: tuple[str, ...] | None,
+    report: Callable[[float], None],
+) -> Path:
+    """Export an analysis to a file."""
+    from engine.export import export
+
+    return Path(
+        export(
+            analysis,
+            path,
+            layer=layer,  # type: ignore[arg-type]
+            simplify_px=simplify_px,
+            classes=classes,
+            progress=report,
+            cancel=context.cancelled,
+        )
+    )
+
+
+def ensure_writable(path: str | Path) -> None:
+    """Refuse a folder that cannot be made or written to.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    place = Path(path)
+    existing = next((parent for parent in (place, *place.parents) if parent.exists()), place)
+    if not existing.is_dir():
+        raise OutputError(
+            "the output folder's path leads through a file", where=existing, remedy="Choose another folder."
+        )
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError("the output folder cannot be written to", where=existing, remedy="Choose another folder.")
+
+
+def switch_interval() -> None:
+    """Let the GUI thread take the interpreter back sooner than Python does by itself."""
+    sys.setswitchinterval(0.001)

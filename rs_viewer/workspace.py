@@ -1,0 +1,212 @@
+"""What is open: scenes and analyses with their layers on the map, and which of them is meant.
+
+Guarantees: everything here lives on the GUI thread and reads nothing; each layer belongs to exactly one scene or
+analysis; all layers share one CRS; closing something takes its layers off the map first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, Signal
+
+from engine.errors import SceneError
+
+if TYPE_CHECKING:
+    from engine.inference.analysis import Analysis
+    from engine.scene import Scene
+    from rs_viewer.map.layers import Layer, RasterLayer, SceneLayer
+    from rs_viewer.map.stack import LayerStack
+
+KINDS = ("confidence", "classes", "regions")
+"""Maps of an analysis, bottom to top."""
+LAYER_NAMES = {"confidence": "Confidence", "classes": "Classes", "regions": "Regions"}
+CLASS_OPACITY = 0.6
+
+
+@dataclass(eq=False)
+class OpenScene:
+    """A scene on the map."""
+
+    scene: Scene
+    source: tuple[str, ...]
+    layer: SceneLayer
+
+
+@dataclass(eq=False)
+class OpenAnalysis:
+    """An analysis on the map, and the open scene it belongs to, if any."""
+
+    analysis: Analysis
+    path: Path
+    scene: OpenScene | None
+    complete: bool
+    layers: dict[str, RasterLayer] = field(default_factory=dict)
+
+
+class Workspace(QObject):
+    """Scenes and analyses that are open.
+
+    Args:
+        stack: The map's layers.
+
+    Signals:
+        sceneChanged: Another scene is meant, or none.
+        analysisChanged: Another analysis is meant, or the same has new contents, or none.
+    """
+
+    sceneChanged = Signal(object)
+    analysisChanged = Signal(object)
+
+    def __init__(self, stack: LayerStack, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.stack = stack
+        self.scenes: list[OpenScene] = []
+        self.analyses: list[OpenAnalysis] = []
+        self.scene: OpenScene | None = None
+        self.analysis: OpenAnalysis | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is open."""
+        return not self.scenes and not self.analyses
+
+    def find_scene(self, source: tuple[str, ...]) -> OpenScene | None:
+        """The open scene of a source."""
+        return next((item for item in self.scenes if item.source == source), None)
+
+    def find_analysis(self, path: str | Path) -> OpenAnalysis | None:
+        """The open analysis of a folder."""
+        wanted = Path(path).resolve()
+        return next((item for item in self.analyses if item.path.resolve() == wanted), None)
+
+    def fits(self, grid: object) -> bool:
+        """Whether something on this grid can be shown beside what is open."""
+        return self.stack.grid is None or getattr(grid, "crs", None) == self.stack.grid.crs
+
+    def add_scene(self, scene: Scene, source: tuple[str, ...]) -> OpenScene:
+        """Put a scene on the map and make it the one that is meant.
+
+        Raises:
+            SceneError: Its CRS is not that of the map.
+        """
+        from rs_viewer.map.layers import SceneLayer
+
+        known = self.find_scene(source)
+        if known is not None:
+            scene.close()
+            self.choose(known.layer)
+            return known
+        if not self.fits(scene.grid):
+            scene.close()
+            raise SceneError(
+                f"the scene is in {scene.grid.crs or 'no CRS'}, the map in {self.stack.grid.crs or 'no CRS'}",
+                where=source[0],
+                remedy="Close what is open first (File > Close All).",
+            )
+        layer = SceneLayer(scene)
+        item = OpenScene(scene, source, layer)
+        self.scenes.append(item)
+        self.stack.add(layer, self._top_of_scenes())
+        self._mean(item, None)
+        return item
+
+    def _top_of_scenes(self) -> int:
+        layers = {item.layer for item in self.scenes}
+        return max((self.stack.index(layer) + 1 for layer in self.stack if layer in layers), default=0)
+
+    def add_analysis(self, analysis: Analysis, path: str | Path, scene: OpenScene | None) -> OpenAnalysis:
+        """Put the maps of an analysis on the map, in place of those of the same folder.
+
+        Raises:
+            SceneError: Its CRS is not that of the map.
+        """
+        from rs_viewer.map.layers import RasterLayer
+
+        known = self.find_analysis(path)
+        if known is not None and _same_grid(known.analysis.grid, analysis.grid):
+            return self._renew(known, analysis)
+        if known is not None:
+            self.close_layer(known.layers["classes"])
+        if not self.fits(analysis.grid):
+            raise SceneError(
+                f"the analysis is in {analysis.grid.crs or 'no CRS'}, the map in {self.stack.grid.crs or 'no CRS'}",
+                where=path,
+                remedy="Close what is open first (File > Close All).",
+            )
+        item = OpenAnalysis(analysis, Path(path), scene, analysis.complete)
+        for kind in KINDS:
+            layer = RasterLayer(analysis, kind, name=LAYER_NAMES[kind])  # type: ignore[arg-type]
+            layer.visible = kind != "confidence"
+            if kind == "classes":
+                layer.opacity = CLASS_OPACITY
+            item.layers[kind] = layer
+            self.stack.add(layer)
+        self.analyses.append(item)
+        self._mean(scene or self.scene, item)
+        return item
+
+    def _renew(self, item: OpenAnalysis, analysis: Analysis) -> OpenAnalysis:
+        item.analysis, item.complete = analysis, analysis.complete
+        for layer in item.layers.values():
+            layer.set_analysis(analysis)
+        self._mean(item.scene or self.scene, item, changed=True)
+        return item
+
+    def owner(self, layer: Layer) -> OpenScene | OpenAnalysis | None:
+        """What a layer belongs to."""
+        for scene in self.scenes:
+            if scene.layer is layer:
+                return scene
+        for analysis in self.analyses:
+            if layer in analysis.layers.values():
+                return analysis
+        return None
+
+    def choose(self, layer: Layer | None) -> None:
+        """Mean the scene or analysis of this layer from now on."""
+        owner = self.owner(layer) if layer is not None else None
+        if isinstance(owner, OpenScene):
+            mine = self.analysis if self.analysis is not None and self.analysis.scene is owner else None
+            self._mean(owner, mine or next((a for a in reversed(self.analyses) if a.scene is owner), None))
+        elif isinstance(owner, OpenAnalysis):
+            self._mean(owner.scene or self.scene, owner)
+
+    def close_layer(self, layer: Layer) -> None:
+        """Close what a layer belongs to: a scene with its layer, or an analysis with all of its maps."""
+        owner = self.owner(layer)
+        if isinstance(owner, OpenScene):
+            for analysis in [item for item in self.analyses if item.scene is owner]:
+                analysis.scene = None
+            self.scenes.remove(owner)
+            self.stack.remove(owner.layer)
+        elif isinstance(owner, OpenAnalysis):
+            self.analyses.remove(owner)
+            for raster in owner.layers.values():
+                self.stack.remove(raster)
+        elif layer in self.stack:
+            self.stack.remove(layer)
+        scene = self.scene if self.scene in self.scenes else (self.scenes[-1] if self.scenes else None)
+        left = self.analysis if self.analysis in self.analyses else (self.analyses[-1] if self.analyses else None)
+        self._mean(scene, left)
+
+    def close_all(self) -> None:
+        """Close everything."""
+        self.scenes.clear()
+        self.analyses.clear()
+        self.stack.clear()
+        self._mean(None, None)
+
+    def _mean(self, scene: OpenScene | None, analysis: OpenAnalysis | None, *, changed: bool = False) -> None:
+        if scene is not self.scene:
+            self.scene = scene
+            self.sceneChanged.emit(scene)
+        if analysis is not self.analysis or changed:
+            self.analysis = analysis
+            self.analysisChanged.emit(analysis)
+
+
+def _same_grid(one: object, other: object) -> bool:
+    return all(getattr(one, name) == getattr(other, name) for name in ("width", "height", "transform", "crs"))
