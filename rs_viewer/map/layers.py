@@ -239,7 +239,7 @@ class RasterLayer(TiledLayer):
         return dict(self._highlights)
 
     def set_highlights(self, regions: Collection[int] | Mapping[int, float], color: QColor | None = None) -> None:
-        """Tint regions in the accent colour.
+        """Tint regions in the accent colour and dim all others; none highlighted dims none.
 
         Args:
             regions: Region ids, or strengths 0 to 1 by region id.

@@ -42,14 +42,19 @@ def path_of(rings: Rings, to_screen: Affine2, resolution_px: float = 0.5) -> QPa
 
 
 def draw_cased(painter: QPainter, path: QPainterPath, color: QColor, width: float, *, dashed: bool = False) -> None:
-    """Draw a line in a colour on a casing of the opposite lightness."""
+    """Draw a line in a colour: a thick one cased in white and black, a thin one in black."""
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
     painter.setBrush(Qt.BrushStyle.NoBrush)
-    casing = QColor(0, 0, 0, 190) if color.lightness() > 110 else QColor(255, 255, 255, 210)
-    pen = QPen(casing, width + 2.0)
+    pen = QPen()
     pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
-    painter.setPen(pen)
-    painter.drawPath(path)
+    rims = [(QColor(0, 0, 0, 150), width + 2.0)]
+    if width >= 2.0 and color.lightness() < 230:
+        rims = [(QColor(0, 0, 0, 150), width + 4.0), (QColor(255, 255, 255), width + 2.5)]
+    for rim, rim_width in rims:
+        pen.setColor(rim)
+        pen.setWidthF(rim_width)
+        painter.setPen(pen)
+        painter.drawPath(path)
     pen.setColor(color)
     pen.setWidthF(width)
     if dashed:

@@ -19,6 +19,9 @@ from rs_viewer.map import colours
 from rs_viewer.map.loader import Picture
 from rs_viewer.map.pyramid import TILE_PX, TileKey
 
+_TINT_ALPHA = 150
+_DIM_ALPHA = 130
+
 MapLayerName = Literal["classes", "confidence", "regions"]
 RegionStyle = Literal["outline", "fill"]
 
@@ -149,9 +152,7 @@ class RegionSource:
         inner = ids[:TILE_PX, :TILE_PX]
         picture = self._fill(key, inner) if self.style == "fill" else np.zeros(inner.shape, np.uint32)
         if self.strengths:
-            alpha = colours.looked_up(self.strength_table, inner).astype(np.uint32) * 200 // 255
-            red, green, blue = (np.full(inner.shape, v, np.uint32) for v in self.accent_rgb)
-            picture = colours.over(colours.premultiplied(red, green, blue, alpha), picture)
+            picture = colours.over(self._spotlight(inner), picture)
         if self.style == "outline":
             picture = colours.over(self._lines(key, ids), picture)
         return Picture(colours.image_of(picture), ids)
@@ -174,6 +175,14 @@ class RegionSource:
         table = colours.class_table([c.color for c in self.analysis.card.classes])
         below = table[self.analysis.read("classes", window_of(key), (TILE_PX, TILE_PX))]
         return np.where(ids > 0, below, 0).astype(np.uint32)
+
+    def _spotlight(self, ids: np.ndarray) -> np.ndarray:
+        """Highlighted regions in the accent colour by their strength, all others dimmed."""
+        strength = colours.looked_up(self.strength_table, ids).astype(np.uint32)
+        lit = strength > 0
+        alpha = np.where(lit, strength * _TINT_ALPHA // 255, np.where(ids > 0, _DIM_ALPHA, 0))
+        red, green, blue = (np.where(lit, value, 0) for value in self.accent_rgb)
+        return colours.premultiplied(red, green, blue, alpha)
 
     def _lines(self, key: TileKey, ids: np.ndarray) -> np.ndarray:
         here, right, below = ids[:-1, :-1], ids[:-1, 1:], ids[1:, :-1]
