@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from PySide6.QtCore import QSize, QTimer, Signal
+from PySide6.QtCore import QEvent, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QImage, QPainter, QPaintEvent, QPalette, QResizeEvent
 from PySide6.QtWidgets import QWidget
 
@@ -62,6 +62,7 @@ class MapCanvas(QWidget):
         self.layers.reordered.connect(self.repaint_layers)
         self.layers.gridChanged.connect(self._grid_changed)
         self.setMinimumSize(QSize(120, 90))
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
 
     # --- where it looks -------------------------------------------------------------------------------------------
 
@@ -250,6 +251,7 @@ class MapCanvas(QWidget):
         if grid is None:
             decorations.draw_empty(painter, view, self.palette())
             return
+        decorations.draw_frame(painter, view, grid, self.palette())
         decorations.draw_scale_bar(painter, view, self.units_per_px, metres=self._m_per_unit is not None)
         if decorations.is_rotated(grid):
             decorations.draw_north(painter, view)
@@ -268,6 +270,12 @@ class MapCanvas(QWidget):
         self.repaint_layers()
         if self._fitted:
             self.zoom_to_fit()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """A change between light and dark repaints the ground of the map."""
+        if event.type() == QEvent.Type.PaletteChange:
+            self.repaint_layers()
+        super().changeEvent(event)
 
     def grab_image(self) -> QImage:
         """The map as it is on the screen, overlays included, in device pixels."""

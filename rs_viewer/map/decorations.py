@@ -103,6 +103,18 @@ def is_rotated(grid: Any) -> bool:
     return grid.crs is not None and (abs(t.b) > 1e-9 * size or abs(t.d) > 1e-9 * size or t.e > 0)
 
 
+def draw_frame(painter: QPainter, viewport: Viewport, grid: Any, palette: QPalette) -> None:
+    """Draw a thin line around a grid, so that a scene shows where it lies even where it holds no data."""
+    to_screen = viewport.grid_to_screen(affine2(grid.transform))
+    corners = [(0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height)]
+    color = palette.color(QPalette.ColorRole.WindowText)
+    color.setAlpha(70)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
+    painter.setPen(QPen(color, 1.0))
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    painter.drawPolygon(QPolygonF([QPointF(*to_screen(*corner)) for corner in corners]))
+
+
 def draw_empty(painter: QPainter, viewport: Viewport, palette: QPalette, text: str = EMPTY_TEXT) -> None:
     """Say what to do next on a map without layers."""
     color = palette.color(QPalette.ColorGroup.Active, QPalette.ColorRole.PlaceholderText)

@@ -49,7 +49,7 @@ def draw_cased(painter: QPainter, path: QPainterPath, color: QColor, width: floa
     pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
     rims = [(QColor(0, 0, 0, 150), width + 2.0)]
     if width >= 2.0 and color.lightness() < 230:
-        rims = [(QColor(0, 0, 0, 150), width + 4.0), (QColor(255, 255, 255), width + 2.5)]
+        rims = [(QColor(0, 0, 0, 150), width + 3.4), (QColor(255, 255, 255), width + 2.0)]
     for rim, rim_width in rims:
         pen.setColor(rim)
         pen.setWidthF(rim_width)

@@ -75,7 +75,7 @@ class LayerStack(QObject):
         """Add a layer, on top unless an index is given.
 
         Raises:
-            ValueError: Its CRS is not that of the map, or it is in the stack already.
+            ValueError: Its CRS is not that of the map, its pixels have no area, or it is in the stack already.
         """
         if layer in self._layers:
             raise ValueError(f"the layer {layer.name} is on the map already")
@@ -84,6 +84,7 @@ class LayerStack(QObject):
                 f"{layer.name} is in {_crs_name(layer.grid.crs)}, the map is in {_crs_name(self._grid.crs)}. "
                 "Open it in a window of its own, or reproject it first."
             )
+        layer.transform.inverse()  # a grid whose pixels have no area cannot be painted: ValueError before it is added
         if self._grid is None:
             self.set_grid(layer.grid)
         at = len(self._layers) if index is None else min(max(index, 0), len(self._layers))
@@ -93,7 +94,13 @@ class LayerStack(QObject):
         self.added.emit(layer)
 
     def remove(self, layer: Layer) -> None:
-        """Take a layer off the map; what it reads from is closed after its last read."""
+        """Take a layer off the map; what it reads from is closed after its last read.
+
+        Raises:
+            ValueError: It is not on the map.
+        """
+        if layer not in self._layers:
+            raise ValueError(f"the layer {layer.name} is not on the map")
         self._layers = tuple(other for other in self._layers if other is not layer)
         layer.changed.disconnect(self._layer_changed)
         layer.failed.disconnect(self._layer_failed)

@@ -70,7 +70,7 @@ class MapView(MapCanvas):
         self._drawing = RoiDrawing()
         self._roi: list[Point] | None = None
         self._hover_outline = OutlineLayer(None, QColor(255, 255, 255), width=1.5)
-        self._outline = OutlineLayer(None, self.accent, width=3.0)
+        self._outline = OutlineLayer(None, self.accent, width=2.2)
         self._cursor = RateLimiter(self.cursorMoved.emit, _CURSOR_MS, self)
         self._hover = RateLimiter(self.hovered.emit, _CURSOR_MS, self)
         self._glide_from, self._glide_to = 1.0, 1.0
@@ -81,6 +81,7 @@ class MapView(MapCanvas):
         self._glide.setEndValue(1.0)
         self._glide.setEasingCurve(QEasingCurve.Type.OutCubic)
         self._glide.valueChanged.connect(self._glide_step)
+        self.layers.gridChanged.connect(self._forget_places)
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName("Map")
@@ -328,6 +329,13 @@ class MapView(MapCanvas):
         self._cursor.stop()
         self._hover.stop()
         super().closeEvent(event)
+
+    def _forget_places(self, _grid: object) -> None:
+        """Places on another map mean nothing on this one."""
+        self._drawing.clear()
+        self._roi = None
+        for outline in (self._outline, self._hover_outline):
+            outline.set_rings(None)
 
     def _drawing_key(self, key: Qt.Key) -> bool:
         if key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):

@@ -23,9 +23,10 @@ from map_fakes import (
     quadrants,
     wait_settled,
 )
+from PySide6.QtGui import QColor, QPalette
 
 from engine.errors import SceneError
-from engine.scene import Scene, Window
+from engine.scene import Raster, Scene, Window
 from rs_viewer.map import ImageOverlay, MapView, RasterLayer, SceneLayer
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -264,6 +265,28 @@ def test_high_density_screens_get_pixels_of_their_own():
     assert lines[0] == "600 600 2.0 600"
     assert lines[1] == "True 256.0" or lines[1] == "True 256"
     assert lines[2] == "[0, 255] 255", "alternating columns arrive as alternating device pixels"
+
+
+def test_a_scene_without_data_shows_where_it_lies(qtbot, view):
+    layer = scene_layer(np.zeros((3, 300, 300), np.uint8))
+    layer.scene.read = lambda window, **options: Raster(
+        np.zeros((3, 256, 256), np.uint8), np.zeros((256, 256), bool), (), NORTH_UP, UTM
+    )
+    view.layers.add(layer)
+    wait_settled(qtbot, view)
+    ground = colour_at(view, *(NORTH_UP @ (150, 150)))
+    x, y = view.viewport.to_screen(*(NORTH_UP @ (0, 150)))
+    image = view.grab_image()
+    assert any(image.pixelColor(int(x) + dx, int(y)).getRgb()[:3] != ground for dx in (-1, 0, 1))
+
+
+def test_the_ground_follows_the_colour_scheme(qtbot, view):
+    view.layers.add(scene_layer())
+    wait_settled(qtbot, view)
+    palette = view.palette()
+    palette.setColor(QPalette.ColorRole.Window, QColor(20, 30, 40))
+    view.setPalette(palette)
+    assert view.grab_image().pixelColor(3, 3).getRgb()[:3] == (20, 30, 40)
 
 
 def test_an_empty_map_says_what_to_do(view):

@@ -48,6 +48,15 @@ def test_a_layer_in_another_crs_is_refused_with_a_sentence(stack):
         stack.set_grid(make_grid(8, 8, crs=CRS.from_epsg(4326)))
 
 
+def test_a_grid_without_area_and_a_layer_not_there_are_refused(stack):
+    with pytest.raises(ValueError, match="no area"):
+        stack.add(layer(transform=Affine(10, 10, 0, 10, 10, 0)))
+    assert len(stack) == 0
+    assert stack.grid is None
+    with pytest.raises(ValueError, match="not on the map"):
+        stack.remove(layer())
+
+
 def test_layers_are_ordered_from_the_bottom(qtbot, stack):
     a, b, c = layer("a"), layer("b"), layer("c")
     for each in (a, b):

@@ -274,6 +274,14 @@ def test_outlines_follow_the_grid_and_do_not_repaint_the_layers(qtbot, view):
     assert view.grab_image().pixelColor(x, y).getRgb()[:3] == (255, 0, 0)
 
 
+def test_places_are_forgotten_with_their_map(qtbot, view):
+    view.set_roi([(0, 0), (1, 0), (1, 1)])
+    view.set_outline([np.array([(0, 0), (9, 0), (9, 9), (0, 0)], float)])
+    view.layers.clear()
+    assert view.roi is None
+    assert view._outline.rings == ()
+
+
 def test_a_wrong_tool_is_refused(view):
     with pytest.raises(ValueError, match="no map tool 'hammer'"):
         view.set_tool("hammer")
