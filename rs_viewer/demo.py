@@ -193,11 +193,11 @@ class Demo(QObject):
         window = self._window
         self._let_go()
         if self._options.model is not None and Path(self._options.model).is_file():
-            window.add_model(self._options.model)
-        if window.known:
+            window.catalogue.add_model(self._options.model)
+        if window.catalogue.known:
             self._run()
         else:
-            self._listen(window.ready, self._run)
+            self._listen(window.catalogue.ready, self._run)
 
     def _run(self) -> None:
         panel, runs = self._window.analysis_panel, self._window.runs

@@ -33,9 +33,10 @@ class Display(QObject):
         self._stretch.failed.connect(lambda failure: self.failed.emit("Cannot read the scene", failure))
         self.dialog: BandsDialog | None = None
 
-    def ask(self, layer: Layer | None) -> None:
-        """Open the dialog for a scene's layer; the bands in use are looked up first, off the GUI thread."""
-        if not isinstance(layer, SceneLayer):
+    def ask(self, *layers: Layer | None) -> None:
+        """Open the dialog for the first scene among the layers; its bands are looked up first, off the GUI thread."""
+        layer = next((item for item in layers if isinstance(item, SceneLayer)), None)
+        if layer is None:
             return
         scene, shown = layer.scene, layer.bands
         job = self._jobs.submit("Looking bands up", lambda context: shown or tuple(scene.rgb_indices()))

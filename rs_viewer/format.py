@@ -54,7 +54,9 @@ def percent(share: float | None) -> str:
     if share is None or _missing(share):
         return NONE
     value = 100 * share
-    if 0 < value < 0.1:
+    if value == 0:
+        return "0 %"
+    if value < 0.1:
         return "< 0.1 %"
     return f"{value:.1f} %" if value < 99.95 else "100 %"
 

@@ -71,9 +71,10 @@ def spectrum_of(region: Region, bands: Any, color: str) -> Any:
     """What the inspector draws of a region."""
     from rs_viewer.panels.spectrum import Spectrum
 
-    names = region.band_names
-    waves = {band.name: band.wavelength_nm for band in bands}
-    known = tuple(waves.get(name) for name in names)
+    known_bands = {band.name: band for band in bands}
+    found = [known_bands.get(name) for name in region.band_names]
+    names = tuple(band.role or name if band else name for band, name in zip(found, region.band_names, strict=True))
+    known = tuple(band.wavelength_nm if band else None for band in found)
     whole = tuple(value for value in known if value is not None)
     return Spectrum(
         names=names,

@@ -51,6 +51,7 @@ class Runs(QObject):
         failed: A run failed.
         stopped: A run was cancelled; what is done is kept.
         warned: Something the user should know.
+        counted: Class shares of the rows that are done.
         rateChanged: Text for the status bar, empty when nothing runs.
     """
 
@@ -59,6 +60,7 @@ class Runs(QObject):
     failed = Signal(object)
     stopped = Signal()
     warned = Signal(str)
+    counted = Signal(object)
     rateChanged = Signal(str)
 
     def __init__(
@@ -86,7 +88,6 @@ class Runs(QObject):
         self._shares = Latest(jobs, "Counting classes", parent=self)
         self._shares.answered.connect(self._shares_counted)
         self._count_soon = _single_shot(self, SHARES_EVERY_MS, self._count)
-        self.on_shares: Callable[[Any], None] = lambda shares: None
         panel.changed.connect(self._check_soon.start)
         panel.runRequested.connect(self.start)
         panel.cancelRequested.connect(self.cancel)
@@ -226,6 +227,13 @@ class Runs(QObject):
         self.job.cancelled.connect(self._cancelled)
         self.started.emit(out_dir)
 
+    def stop(self) -> None:
+        """Start nothing any more: the window closes."""
+        self._check_soon.stop()
+        self._count_soon.stop()
+        self._check.forget()
+        self._shares.forget()
+
     def cancel(self) -> None:
         """Stop the run after its present windows."""
         if self.job is not None and self.running:
@@ -295,7 +303,7 @@ class Runs(QObject):
 
     def _shares_counted(self, shares: Any) -> None:
         if self._workspace.analysis is self._live:
-            self.on_shares(shares)
+            self.counted.emit(shares)
 
     # After ----------------------------------------------------------------------------------------------------------
 

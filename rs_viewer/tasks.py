@@ -69,18 +69,10 @@ class DeviceRoom:
         return model
 
 
-def leave_a_core_free() -> None:
-    """Use one processor thread less than there are cores where there are more than two, for the window's sake."""
-    import torch
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if cores > 2:
-        torch.set_num_threads(max(min(torch.get_num_threads(), cores - 1), 1))
-
-
 def find_devices(context: Context) -> tuple[DeviceInfo, ...]:
     """Import torch and try the devices, the best first."""
     from engine.inference.device import list_devices
+    from engine.inference.threads import leave_a_core_free
 
     leave_a_core_free()
     return tuple(list_devices())

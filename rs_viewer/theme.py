@@ -125,7 +125,7 @@ def style_sheet(c: Colours) -> str:
     QLabel[heading="true"] {{ font-weight: 600; }}
     QLabel[error="true"] {{ color: {c.error}; }}
     QFrame[card="true"] {{ background: {c.base}; border: 1px solid {c.line}; border-radius: 8px; }}
-    QFrame[notice="true"] {{ background: {c.warning}; border: 0; border-radius: 6px; }}
+    QFrame[notice="true"] {{ background: {c.warning}; border: 1px solid {c.line}; border-radius: 6px; }}
     QFrame[notice="true"] QLabel {{ color: {c.on_warning}; background: transparent; }}
     QPushButton[primary="true"] {{
         background: {c.accent}; color: {c.on_accent}; border: 1px solid {c.accent}; border-radius: 6px;

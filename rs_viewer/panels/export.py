@@ -32,7 +32,7 @@ from PySide6.QtWidgets import (
 
 from rs_viewer.icons import accent_icon, icon
 from rs_viewer.panels.common import labelled, wrapped
-from rs_viewer.panels.legend import swatch
+from rs_viewer.panels.legend import SWATCH_PX, swatch
 
 if TYPE_CHECKING:
     from engine.export.formats import Format
@@ -85,7 +85,8 @@ class ExportDialog(QDialog):
         self.simplify_px.setSuffix(" px")
         self.simplify_px.setSpecialValueText("Exact pixel edges")
         self.classes = QListWidget()
-        self.classes.setMaximumHeight(130)
+        self.classes.setFixedHeight(150)
+        self.classes.setIconSize(QSize(SWATCH_PX, SWATCH_PX))
         for item in classes:
             row = QListWidgetItem(swatch(item.color), item.name)
             row.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsSelectable)
@@ -144,6 +145,7 @@ class ExportDialog(QDialog):
         column = QVBoxLayout(self)
         column.setContentsMargins(16, 16, 16, 14)
         column.setSpacing(12)
+        column.setSizeConstraint(QVBoxLayout.SizeConstraint.SetMinimumSize)
         column.addLayout(form)
         column.addWidget(self.progress)
         column.addWidget(self.status)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QSize, Qt, QTimer, Signal
 from PySide6.QtWidgets import (
     QFormLayout,
     QFrame,
@@ -26,7 +26,7 @@ from PySide6.QtWidgets import (
 from rs_viewer import format as fmt
 from rs_viewer.icons import icon
 from rs_viewer.panels.common import MARGIN_PX, Hint, bigger, scrolling, wrapped
-from rs_viewer.panels.legend import swatch
+from rs_viewer.panels.legend import SWATCH_PX, swatch
 
 if TYPE_CHECKING:
     from engine.regions.table import Region
@@ -68,7 +68,7 @@ class Inspector(QStackedWidget):
         self.swatch = QLabel()
         self.fields: dict[str, QLabel] = {}
         self.plot: SpectrumPlot | None = None
-        self.attention = QPushButton("Show &attention")
+        self.attention = QPushButton("&Attention")
         self.attention.setCheckable(True)
         self.attention.setToolTip("Lay the attention of the region's token over its window")
         self.similar = QPushButton("Find &similar")
@@ -81,7 +81,8 @@ class Inspector(QStackedWidget):
         self.list.setUniformRowHeights(True)
         self.list.setFrameShape(QFrame.Shape.NoFrame)
         self.list.setAccessibleName("Similar regions, nearest first")
-        self.list.setMinimumHeight(150)
+        self.list.setMinimumHeight(180)
+        self.list.setIconSize(QSize(SWATCH_PX, SWATCH_PX))
         self.list.header().setStretchLastSection(False)
         self.list.header().setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
         for column in (0, 2):
@@ -123,14 +124,20 @@ class Inspector(QStackedWidget):
         self._plot_title.setProperty("muted", True)
         self._plot_place.addWidget(self._plot_title)
         column.addLayout(self._plot_place)
-        row = QHBoxLayout()
-        row.addWidget(self.similar)
-        row.addWidget(self.attention)
-        row.addWidget(self.clear_button)
-        column.addLayout(row)
         column.addWidget(self.list, 1)
         column.addStretch(1)
-        return scrolling(body)
+        row = QHBoxLayout()
+        row.setContentsMargins(MARGIN_PX, 6, MARGIN_PX, MARGIN_PX)
+        for button in (self.similar, self.attention, self.clear_button):
+            row.addWidget(button)
+        self._area = scrolling(body)
+        page = QWidget()
+        whole = QVBoxLayout(page)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(0)
+        whole.addWidget(self._area, 1)
+        whole.addLayout(row)
+        return page
 
     def refresh_icons(self) -> None:
         """Take the palette's colours."""
@@ -218,6 +225,8 @@ class Inspector(QStackedWidget):
             item.setToolTip(0, "Show this region")
             self.list.addTopLevelItem(item)
         self.list.setVisible(bool(rows))
+        if rows:
+            QTimer.singleShot(0, lambda: self._area.ensureWidgetVisible(self.list))
 
     def _chosen(self, item: QTreeWidgetItem, _column: int = 0) -> None:
         value: Any = item.data(0, Qt.ItemDataRole.UserRole)

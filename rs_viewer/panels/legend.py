@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QColor, QIcon, QPainter, QPen, QPixmap
 from PySide6.QtWidgets import QHeaderView, QStackedWidget, QTreeWidget, QTreeWidgetItem, QWidget
 
@@ -45,6 +45,7 @@ class LegendPanel(QStackedWidget):
         self.table.setHeaderLabels(["Class", "Share", "Area"])
         self.table.setRootIsDecorated(False)
         self.table.setUniformRowHeights(True)
+        self.table.setIconSize(QSize(SWATCH_PX, SWATCH_PX))
         self.table.setFrameShape(QTreeWidget.Shape.NoFrame)
         self.table.setSelectionMode(QTreeWidget.SelectionMode.NoSelection)
         self.table.setAccessibleName("Legend: classes with share and area")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMessageBox, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from rs_viewer.icons import icon, pixmap
@@ -16,10 +16,18 @@ from rs_viewer.jobs import Failure
 from rs_viewer.panels.common import wrapped
 
 MOST_BANNERS = 3
+MOST_WIDTH_PX = 760
+MARGIN_PX = 12
 
 
 class Banner(QFrame):
-    """One sentence with a button to put it away and, at most, one to act on it."""
+    """One sentence with a button to put it away and, at most, one to act on it.
+
+    Signals:
+        dismissed: One of its buttons was pressed.
+    """
+
+    dismissed = Signal()
 
     def __init__(self, text: str, image: str, action: str = "", slot: Callable[[], object] | None = None) -> None:
         super().__init__()
@@ -34,7 +42,7 @@ class Banner(QFrame):
         self._close.setIconSize(QSize(14, 14))
         self._close.setToolTip("Dismiss")
         self._close.setAccessibleName(f"Dismiss: {text}")
-        self._close.clicked.connect(self.deleteLater)
+        self._close.clicked.connect(self.dismissed)
         row = QHBoxLayout(self)
         row.setContentsMargins(12, 6, 6, 6)
         row.setSpacing(10)
@@ -43,7 +51,7 @@ class Banner(QFrame):
         if slot is not None:
             button = QPushButton(action)
             button.clicked.connect(slot)
-            button.clicked.connect(self.deleteLater)
+            button.clicked.connect(self.dismissed)
             row.addWidget(button)
         row.addWidget(self._close)
         self.setAccessibleName(text)
@@ -59,14 +67,37 @@ class Banner(QFrame):
 
 
 class Messages(QWidget):
-    """The place above the map where banners appear; takes no room while there are none."""
+    """Banners over the top of the map; the map keeps its place and size under them.
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    Args:
+        over: The map.
+    """
+
+    def __init__(self, over: QWidget) -> None:
+        super().__init__(over)
+        self._over = over
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
-        self._column.setSpacing(1)
+        self._column.setSpacing(6)
         self.setAccessibleName("Messages")
+        over.installEventFilter(self)
+        self.hide()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Stay at the top of the map, whatever its size."""
+        if watched is self._over and event.type() == QEvent.Type.Resize:
+            self._place()
+        return super().eventFilter(watched, event)
+
+    def _place(self) -> None:
+        banners = self._banners()
+        self.setVisible(bool(banners))
+        width = min(self._over.width() - 2 * MARGIN_PX, MOST_WIDTH_PX)
+        if not banners or width <= 0:
+            return
+        height = sum(banner.heightForWidth(width) for banner in banners) + 6 * (len(banners) - 1)
+        self.setGeometry((self._over.width() - width) // 2, MARGIN_PX, width, height)
+        self.raise_()
 
     @property
     def texts(self) -> list[str]:
@@ -91,11 +122,14 @@ class Messages(QWidget):
             if old.text == banner.text or len(self._banners()) >= MOST_BANNERS:
                 self._drop(old)
         self._column.addWidget(banner)
+        banner.dismissed.connect(lambda: self._drop(banner))
+        self._place()
 
     def _drop(self, banner: Banner) -> None:
         self._column.removeWidget(banner)
         banner.hide()
         banner.deleteLater()
+        self._place()
 
     def clear(self) -> None:
         """Put all banners away."""

@@ -76,8 +76,8 @@ class SpectrumPlot(QWidget):
         color = QColor(spectrum.color)
         soft = QColor(color)
         soft.setAlpha(70)
-        upper = pg.PlotDataItem(places, means + stds, pen=None)
-        lower = pg.PlotDataItem(places, means - stds, pen=None)
+        upper = pg.PlotCurveItem(places, means + stds, pen=pg.mkPen(soft))
+        lower = pg.PlotCurveItem(places, means - stds, pen=pg.mkPen(soft))
         for item in (upper, lower):
             self.plot.addItem(item)
         self.plot.addItem(pg.FillBetweenItem(upper, lower, brush=soft))
