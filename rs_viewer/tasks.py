@@ -236,6 +236,7 @@ def run_analysis(
         CancelledError: The user stopped it; what is done stays in the folder.
     """
     from engine.inference.pipeline import analyse
+    from engine.inference.threads import leave_a_core_free
     from engine.scene import Scene
 
     leave_a_core_free()
