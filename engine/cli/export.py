@@ -38,7 +38,9 @@ def export_command(
 
     _, what = format_for(to, layer)
     names = None if classes is None else [name.strip() for name in classes.split(",") if name.strip()]
-    with interruptible() as interrupted, Progress(console=Console(stderr=True), transient=True) as bars:
+    console = Console(stderr=True)
+    shown = Progress(console=console, transient=True, disable=not console.is_terminal)
+    with interruptible() as interrupted, shown as bars:
         bar = bars.add_task(f"{what} to {to.name}", total=1.0)
         path = export(
             open_analysis(folder),
