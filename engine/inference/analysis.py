@@ -1,8 +1,8 @@
 """An analysis on disk, finished or still growing: its maps, regions and numbers.
 
-Guarantees: reads are thread-safe; a map can be read while the run goes on, rows that are not final yet are nodata; an
-analysis that becomes complete under an open object is noticed at the next read; folders of newer versions and foreign
-folders are refused with a sentence. Importing this module does not import torch.
+Guarantees: reads are thread-safe; a map can be read while the run goes on, rows that are not final yet are nodata;
+an analysis that becomes complete under an open object is noticed at the next read; folders of newer versions and
+foreign folders are refused with a sentence. Importing this module does not import torch.
 """
 
 from __future__ import annotations

@@ -63,7 +63,9 @@ def token_attention(scene: Scene, model: LoadedModel, analysis: Analysis, region
         )
     region = analysis.region(region_id)
     if region.window < 0 or region.token_index < 0:
-        raise AnalysisError(f"region {region_id} came from no token", where=analysis.path, remedy="Choose another region.")
+        raise AnalysisError(
+            f"region {region_id} came from no token", where=analysis.path, remedy="Choose another region."
+        )
     place = analysis.plan.window(region.window)
     window = Window(place.col, place.row, place.width, place.height)
     raster = resampled.read(window, bands=resolved.bands)

@@ -160,12 +160,12 @@ def _rank_numpy(
         ahead = _mask(value > best)
         loser = np.minimum(best, value)
         loser_code = code ^ ((first ^ code) & ahead)
-        closer = _mask(loser > next_best)
+        closer = ahead | _mask(loser > next_best)
         second ^= (second ^ loser_code) & closer
         first ^= (first ^ code) & ahead
         np.maximum(next_best, loser, out=next_best)
         np.maximum(best, value, out=best)
-    return best
+    return np.asarray(best)
 
 
 def _mask(truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
@@ -181,7 +181,7 @@ def _rank_torch(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ahead = value > best
         loser = torch.minimum(best, value)
         loser_code = torch.where(ahead, first, torch.full_like(first, code))
-        second = torch.where(loser > next_best, loser_code, second)
+        second = torch.where(ahead | (loser > next_best), loser_code, second)
         next_best = torch.maximum(next_best, loser)
         first = torch.where(ahead, torch.full_like(first, code), first)
         best = torch.maximum(best, value)

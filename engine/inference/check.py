@@ -1,8 +1,9 @@
 """What a run will do to a scene, and what the user should know before it: resolution, bands, radiometry.
 
-Guarantees: nothing is run and nothing but one small overview is read; every mismatch between scene and card is either
-an error with a remedy or a warning in :attr:`RunCheck.warnings`; the scaling of a scene of another data type than the
-model's is one straight line a band for the whole scene, never a tile's own. Importing this module does not import torch.
+Guarantees: nothing is run and nothing but one small overview is read; every mismatch between scene and card is
+either an error with a remedy or a warning in :attr:`RunCheck.warnings`; the scaling of a scene of another data type
+than the model's is one straight line a band for the whole scene, never a tile's own. Importing this module does not
+import torch.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def choose_device(name: str = "auto") -> DeviceInfo:
     """Find the device for a run.
 
     Args:
-        name: ``auto`` takes the first CUDA device that works, else the processor; ``cpu``, ``cuda`` and ``cuda:1`` insist.
+        name: ``auto`` takes the first CUDA device that works, else the processor; ``cpu``, ``cuda`` and ``cuda:1``
+            insist.
 
     Raises:
         DeviceError: The device that was asked for does not exist or fails its trial.
@@ -103,7 +104,7 @@ def _automatic() -> DeviceInfo:
 
 
 def _why_no_cuda() -> str | None:
-    if not torch.backends.cuda.is_built():
+    if torch.version.cuda is None and torch.version.hip is None:
         return "this installation of PyTorch is built without CUDA"
     if not torch.cuda.is_available():
         return "PyTorch finds no CUDA device or driver"

@@ -1,7 +1,8 @@
 """The end of a run: regions settled, maps and tables written, names given, ``analysis.json`` last.
 
-Guarantees: maps come from the journal alone; nothing bears a final name before it is whole; cancelling or failing here
-leaves the journal, so that the next call does this part again and no window. Importing this module does not import torch.
+Guarantees: maps come from the journal alone; nothing bears a final name before it is whole; cancelling or failing
+here leaves the journal, so that the next call does this part again and no window. Importing this module does not
+import torch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Maps of a run that is still going on, read from its journal.
 
-Guarantees: thread-safe; rows that are not journalled yet keep the value they were asked with; what is looked at again is
-read once: strips are kept thinned out, so that a zoomed-out picture costs little. Importing this module does not import torch.
+Guarantees: thread-safe; rows that are not journalled yet keep the value they were asked with; what is looked at
+again is read once: strips are kept thinned out, so that a zoomed-out picture costs little. Importing this module
+does not import torch.
 """
 
 from __future__ import annotations

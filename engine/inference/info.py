@@ -1,8 +1,8 @@
 """``analysis.json``: what ran, on what, with which model and options, and what came out in numbers.
 
-Guarantees: equal runs write equal bytes (no times, no paths of the output); the file is versioned, older versions are
-upgraded on reading and newer ones refused with a sentence; :func:`differences` names what keeps two runs from being
-the same. Importing this module does not import torch.
+Guarantees: equal runs write equal bytes (no times, no paths of the output); the file is versioned, older versions
+are upgraded on reading and newer ones refused with a sentence; :func:`differences` names what keeps two runs from
+being the same. Importing this module does not import torch.
 """
 
 from __future__ import annotations

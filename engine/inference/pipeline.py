@@ -1,11 +1,11 @@
 """The run: scene + model -> analysis, as a generator of typed events.
 
-Reader threads cut windows out of the scene, the caller's thread runs them on the device and blends them, a writer thread
-journals finished rows and grows regions; queues between them are short. When the rows are done the maps are written
-while the regions are settled, and ``analysis.json`` last.
+Reader threads cut windows out of the scene, the caller's thread runs them on the device and blends them, a writer
+thread journals finished rows and grows regions; queues between them are short. When the rows are done the maps are
+written while the regions are settled, and ``analysis.json`` last.
 
-Guarantees: memory follows the scene's width; leaving the loop, ``cancel`` and errors end every thread before control
-returns and lose at most the row of windows in work; the same call goes on from there to the same bytes.
+Guarantees: memory follows the scene's width; leaving the loop, ``cancel`` and errors end every thread before
+control returns and lose at most the row of windows in work; the same call goes on from there to the same bytes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Writes the maps of an analysis as GeoTIFFs: tiled, compressed, with overviews, palette and category names.
 
-Guarantees: rows are taken once, top to bottom, and held for one row of tiles at most; equal rows give equal bytes; a file
-is complete with its overviews when :func:`write_map` returns, and is written where it is told to, so that the caller
-renames it. Importing this module does not import torch.
+Guarantees: rows are taken once, top to bottom, and held for one row of tiles at most; equal rows give equal bytes;
+a file is complete with its overviews when :func:`write_map` returns, and is written where it is told to, so that
+the caller renames it. Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -179,7 +179,11 @@ def _tile_rows(strips: Iterable[npt.NDArray[Any]], width: int, dtype: np.dtype[A
 
 
 def _palette(classes: Sequence[CardClass]) -> dict[int, tuple[int, int, int, int]]:
-    return {code: (*bytes.fromhex(entry.color[1:]), 255) for code, entry in enumerate(classes)}  # type: ignore[misc]
+    found = {}
+    for code, entry in enumerate(classes):
+        red, green, blue = bytes.fromhex(entry.color[1:])
+        found[code] = red, green, blue, 255
+    return found
 
 
 def _write_names(path: Path, classes: Sequence[CardClass]) -> None:

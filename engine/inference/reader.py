@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
@@ -77,7 +77,7 @@ class _Band:
     kept: npt.NDArray[np.bool_]
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """The consumer is gone."""
 
 
@@ -118,7 +118,7 @@ class RowReader:
         self._thread = threading.Thread(target=self._work, name="rs-rows", daemon=True)
         self._thread.start()
 
-    def items(self) -> Iterator[Batch | RowDone | None]:
+    def items(self) -> Generator[Batch | RowDone | None]:
         """Batches and ends of rows, in order; None from time to time while nothing is ready."""
         while True:
             try:
@@ -144,18 +144,18 @@ class RowReader:
         try:
             self._rows()
             self._put(None)
-        except _Stopped:
+        except _StoppedError:
             return
         except BaseException as error:
             try:
                 self._put(error)
-            except _Stopped:
+            except _StoppedError:
                 return
 
     def _put(self, item: Batch | RowDone | BaseException | None) -> None:
         while True:
             if self._stop.is_set():
-                raise _Stopped
+                raise _StoppedError
             try:
                 self._queue.put(item, timeout=_POLL_S)
                 return
@@ -223,7 +223,7 @@ class RowReader:
     def _wait(self, future: Future[Raster]) -> Raster:
         while True:
             if self._stop.is_set():
-                raise _Stopped
+                raise _StoppedError
             try:
                 return future.result(timeout=_POLL_S)
             except TimeoutError:

@@ -2,8 +2,8 @@
 
 A guided filter (He, Sun and Tang 2013, with the colour guide of section 3.1 and the coarse evaluation of He and Sun
 2015): around each cell the assignment is a linear function of the image, fitted on the coarse grid over small
-boxes; the coefficients are averaged, resized and applied to the image's own pixels. Everything is box filters and small
-solves on the device.
+boxes; the coefficients are averaged, resized and applied to the image's own pixels. Everything is box filters and
+small solves on the device.
 
 Guarantees: a constant assignment stays constant; output has the image's size; cost is linear in pixels and tokens.
 """
@@ -30,7 +30,7 @@ def refine_assignment(assignment: Tensor, image: Tensor) -> Tensor:
     Returns:
         Claims ``[B, N, H, W]``.
     """
-    batch, tokens, rows, cols = assignment.shape
+    tokens, rows, cols = assignment.shape[1:]
     size = image.shape[-2:]
     guide = image[:, :_GUIDE_BANDS].float()
     mean = guide.mean(dim=(2, 3), keepdim=True)
@@ -43,9 +43,9 @@ def refine_assignment(assignment: Tensor, image: Tensor) -> Tensor:
     mean_i = _box(coarse)
     mean_p = _box(claims)
     outer = (coarse[:, :, None] * coarse[:, None, :]).flatten(1, 2)
-    cov_ii = _box(outer).unflatten(1, (bands, bands)) - mean_i[:, :, None] * mean_i[:, None, :]
+    cov_ii = _box(outer).view(-1, bands, bands, rows, cols) - mean_i[:, :, None] * mean_i[:, None, :]
     cross = (coarse[:, :, None] * claims[:, None, :]).flatten(1, 2)
-    cov_ip = _box(cross).unflatten(1, (bands, tokens)) - mean_i[:, :, None] * mean_p[:, None, :]
+    cov_ip = _box(cross).view(-1, bands, tokens, rows, cols) - mean_i[:, :, None] * mean_p[:, None, :]
 
     ridge = _EPSILON * torch.eye(bands, device=image.device)
     left = cov_ii.permute(0, 3, 4, 1, 2) + ridge
@@ -55,7 +55,7 @@ def refine_assignment(assignment: Tensor, image: Tensor) -> Tensor:
     slope, offset = _box(slope.flatten(1, 2)), _box(offset)
 
     refined = F.interpolate(offset, size, mode="bilinear", align_corners=False)
-    slope = slope.unflatten(1, (bands, tokens))
+    slope = slope.view(-1, bands, tokens, rows, cols)
     for band in range(bands):
         drawn = F.interpolate(slope[:, band], size, mode="bilinear", align_corners=False)
         refined = torch.addcmul(refined, drawn, guide[:, band, None])

@@ -1,13 +1,13 @@
 """One file a row of windows: arrays under names, compressed, checksummed, written whole or not at all.
 
-Guarantees: a file that has its final name was written to its end; damage is noticed on reading (:class:`RowDamagedError`)
-and never returned as data; single arrays are read without touching the others. Importing this module does not import torch.
+Guarantees: a file that has its final name was written to its end; damage is noticed on reading
+(:class:`RowDamagedError`) and never returned as data; single arrays are read without touching the others. Importing
+this module does not import torch.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
@@ -52,13 +52,13 @@ def write_rowfile(
     zstd = pa.Codec("zstd", compression_level=_ZSTD_LEVEL)
     uncompressed = set(raw)
     blocks: dict[str, dict[str, Any]] = {}
-    bodies: list[Any] = []
+    bodies: list[memoryview] = []
     offset = 0
     for name, array in arrays.items():
         flat = np.ascontiguousarray(array)
         codec = "raw" if name in uncompressed or flat.nbytes == 0 else "zstd"
-        body = flat.reshape(-1).view(np.uint8) if codec == "raw" else zstd.compress(flat)
-        size = flat.nbytes if codec == "raw" else body.size
+        body = flat.reshape(-1).view(np.uint8).data if codec == "raw" else memoryview(zstd.compress(flat))
+        size = body.nbytes
         blocks[name] = {
             "dtype": flat.dtype.str,
             "shape": flat.shape,
@@ -76,7 +76,7 @@ def write_rowfile(
         file.write(header)
         for body in bodies:
             file.write(body)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 class RowFile:

@@ -1,8 +1,8 @@
 """The folder of a run on disk: final files, and beside them in ``.partial`` all that a later call needs to go on.
 
-Guarantees: rows of windows are journalled one file each, in order, each whole or absent; the blending state behind the
-last row lies in a file of its own, the one before it is kept until the new one is safe; a folder is used by one run
-at a time; nothing that is not ours is overwritten or removed. Importing this module does not import torch.
+Guarantees: rows of windows are journalled one file each, in order, each whole or absent; the blending state behind
+the last row lies in a file of its own, the one before it is kept until the new one is safe; a folder is used by one
+run at a time; nothing that is not ours is overwritten or removed. Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class RunStore:
         if not begun.exists():
             temporary = begun.with_name("run.json.tmp")
             temporary.write_text(self.info.to_json(), encoding="utf-8")
-            os.replace(temporary, begun)
+            temporary.replace(begun)
 
     def _same_as(self, earlier: AnalysisInfo) -> None:
         faults = differences(earlier.identity(), self.info.identity())
@@ -213,7 +213,7 @@ class RunStore:
             source = self.partial / name
             with source.open("r+b") as file:
                 os.fsync(file.fileno())
-            os.replace(source, self.path / name)
+            source.replace(self.path / name)
 
     def publish_info(self, info: AnalysisInfo) -> None:
         """Write ``analysis.json``, the last file of a run, and clear ``.partial`` away."""

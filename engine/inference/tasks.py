@@ -1,8 +1,8 @@
 """Runs the last steps of a run side by side in threads and reports how far they are, as a generator.
 
 Guarantees: an error of any lane is raised to the caller after all lanes have ended; leaving the generator or
-cancelling ends them too; no thread outlives it; progress of a stage never goes backwards. Importing this module does not
-import torch.
+cancelling ends them too; no thread outlives it; progress of a stage never goes backwards. Importing this module
+does not import torch.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Compute threads of a run on the processor: several batches at once, each by few cores.
 
-One batch spread over all cores leaves them waiting for each other at every layer; several batches side by side do not.
-On a graphics card batches run one after the other in the caller's thread.
+One batch spread over all cores leaves them waiting for each other at every layer; several batches side by side do
+not. On a graphics card batches run one after the other in the caller's thread.
 
-Guarantees: answers come in the order of the batches; what a batch gives does not depend on the others; the caller's own
-thread settings are as they were; :meth:`Workers.close` ends every thread.
+Guarantees: answers come in the order of the batches; what a batch gives does not depend on the others; the caller's
+own thread settings are as they were; :meth:`Workers.close` ends every thread.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Workers:
         future: Future[T] = Future()
         try:
             future.set_result(work())
-        except Exception as error:  # noqa: BLE001 - raised where the result is asked for
+        except Exception as error:
             future.set_exception(error)
         return future
 

@@ -1,9 +1,9 @@
 """Writer thread of a run: finished rows into the journal and into the region builder, in order.
 
-Guarantees: a row is announced after it is on disk; rows reach the builder exactly once, top to bottom, whether they were
-just computed or come from the journal of an interrupted run, so both end in the same bytes; an error stops the thread
-and is raised where rows are handed in; after :meth:`RowWriter.close` the thread is gone and rows that were handed in
-are in the journal.
+Guarantees: a row is announced after it is on disk; rows reach the builder exactly once, top to bottom, whether they
+were just computed or come from the journal of an interrupted run, so both end in the same bytes; an error stops the
+thread and is raised where rows are handed in; after :meth:`RowWriter.close` the thread is gone and rows that were
+handed in are in the journal.
 """
 
 from __future__ import annotations

@@ -94,6 +94,7 @@ def write_scene(
     profile = {
         "driver": "GTiff", "count": count, "height": height, "width": width, "dtype": data.dtype, "crs": crs,
         "transform": Affine(gsd_m, 0, 500_000, 0, -gsd_m, 5_300_000), "nodata": nodata,
+        "photometric": "MINISBLACK",
     }  # fmt: skip
     with rasterio.open(path, "w", **profile) as file:
         file.write(data)

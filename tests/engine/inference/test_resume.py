@@ -74,11 +74,8 @@ def test_resume_after_cancel_twice_and_while_finishing(scene_path, uninterrupted
         def cancel(seen=seen, limit=limit) -> bool:
             return bool(seen) and seen[-1] >= limit
 
-        with Scene.open(scene_path) as scene, pytest.raises(CancelledError) as caught:
-            for event in analyse(scene, model(), out, OPTIONS, cancel=cancel):
-                if isinstance(event, WindowDone):
-                    seen.append(event.windows_done)
-        assert "go on" in caught.value.message
+        with pytest.raises(CancelledError, match="go on"):
+            watch(scene_path, out, seen, cancel)
     with Scene.open(scene_path) as scene:
         for event in analyse(scene, model(), out, OPTIONS):
             if type(event).__name__ == "StageChanged":
@@ -86,6 +83,13 @@ def test_resume_after_cancel_twice_and_while_finishing(scene_path, uninterrupted
     done, files = finish(scene_path, out)
     assert done == open_total(scene_path, tmp_path)
     assert files == uninterrupted
+
+
+def watch(scene_path: Path, out: Path, seen: list[int], cancel) -> None:
+    with Scene.open(scene_path) as scene:
+        for event in analyse(scene, model(), out, OPTIONS, cancel=cancel):
+            if isinstance(event, WindowDone):
+                seen.append(event.windows_done)
 
 
 def open_total(scene_path: Path, tmp_path: Path) -> int:
@@ -104,7 +108,8 @@ from engine.inference import AnalysisOptions, analyse
 from engine.inference.events import StripWritten
 from engine.scene import Scene
 with Scene.open(sys.argv[1]) as scene:
-    for event in analyse(scene, loaded(PointwiseModel(), make_card()), sys.argv[2], AnalysisOptions(device="cpu", batch=3)):
+    options = AnalysisOptions(device="cpu", batch=3)
+    for event in analyse(scene, loaded(PointwiseModel(), make_card()), sys.argv[2], options):
         if isinstance(event, StripWritten):
             print(event.row_stop, flush=True)
             time.sleep(0.03)
