@@ -49,7 +49,7 @@ class MapCanvas(QWidget):
         self._dirty = True
         self._missing = 0
         self._fitted = True
-        self._told: set[tuple[int, int]] = set()
+        self._told: set[tuple[int, str]] = set()
         self._m_per_unit: float | None = None
         self._apply = QTimer(self)
         self._apply.setSingleShot(True)
@@ -150,7 +150,6 @@ class MapCanvas(QWidget):
 
         self._loader.mark_stale(layer.id, touched)
         self._cache.mark_stale(layer.id, touched)
-        self._told = {told for told in self._told if told[0] != layer.id}
         self.repaint_layers()
 
     def repaint_layers(self) -> None:
@@ -185,6 +184,7 @@ class MapCanvas(QWidget):
 
     def _layer_removed(self, layer: Layer) -> None:
         self._cache.drop(layer.id)
+        self._told = {told for told in self._told if told[0] != layer.id}
         self._loader.retire(layer.id, layer.close_source)
         self._set_limits()
         if not len(self.layers):
@@ -220,9 +220,10 @@ class MapCanvas(QWidget):
             tile = Tile(
                 old.image if old else None, None, request.revision, request.edition, request.stale, result.error
             )
-            if (layer.id, request.revision) not in self._told:
-                self._told.add((layer.id, request.revision))
-                layer.failed.emit(result.error or "")
+            told = (layer.id, result.error or "")
+            if told not in self._told:
+                self._told.add(told)
+                layer.failed.emit(told[1])
         self._cache.put(layer.id, request.key, tile)
 
     # --- painting -------------------------------------------------------------------------------------------------

@@ -223,6 +223,10 @@ def test_a_tile_that_cannot_be_read_is_told_once_and_marked(qtbot, view):
     view.repaint_layers()
     wait_settled(qtbot, view)
     assert len(layer.scene.windows) == reads, "a failed tile is not asked for again by itself"
+    view.refresh(layer)
+    wait_settled(qtbot, view)
+    assert len(layer.scene.windows) > reads
+    assert len(told) == 1, "the same sentence is not told twice"
     layer.scene.error = None
     view.refresh(layer)
     wait_settled(qtbot, view)
