@@ -27,18 +27,33 @@ Array = npt.NDArray[Any]
 
 OTHER_CLASS = 0.1
 """What a neighbour of quite another class counts for, against 1 of the same."""
+CONTRAST_WEIGHT = 4.0
+"""How much a difference of mean colours, in variances of the scene, counts against a neighbour."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Atoms:
-    label: Array
+class _Patches:
+    """Connected pieces of one label through all strips.
+
+    Attributes:
+        of_atom: Patch of each atom.
+        edges: Contacts between patches: both ends and the pixel edges shared.
+        pixels: Pixels of each patch.
+        area_m2: Ground area, NaN without CRS.
+        first: Scan index of the first pixel.
+        classes: ``[n, K]`` pixels by class.
+        sums: ``[n, B]`` sums of the bands that judge looks.
+        spread: ``[B]`` variance of these bands over the scene.
+    """
+
+    of_atom: Ints
+    edges: tuple[Ints, Ints, Ints]
     pixels: Array
-    area: Array
+    area_m2: Array
     first: Array
     classes: Array
     sums: Array
-    squares: Array
-    edges: Array
+    spread: Array
 
 
 def assemble(
@@ -76,43 +91,60 @@ def assemble(
             progress(share)
 
     step(0.0)
-    atoms = _read_atoms(grid, store, len(class_names), band_sample(len(band_names)), step)
-    root = forest.roots(atoms.label)
-    one, other, length = atoms.edges.T
-    same = root[one] == root[other]
-    number, group = connected_groups(atoms.label.size, one[same], other[same])
-    step(0.5)
-    size = sum_by(group, atoms.pixels if min_m2 is None else atoms.area, number)
-    first, second, length = fold_edges(group[one], group[other], length)
+    patches = _find_patches(grid, store, forest, len(class_names), band_sample(len(band_names)), step)
     joined = absorb_small(
-        size,
-        (first, second, length),
+        patches.pixels if min_m2 is None else patches.area_m2,
+        patches.edges,
         min_pixels if min_m2 is None else min_m2,
-        affinity=_affinity(atoms, group, number),
+        affinity=_affinity(patches),
     )
-    group = joined[group]
-    region = _in_scan_order(group, atoms.first)
+    region = _in_scan_order(joined, patches.first)[patches.of_atom]
     step(0.6)
     sums = _add_up(grid, store, table, region, len(class_names), len(band_names), step)
     lookup = np.concatenate(([0], region + 1)).astype(np.uint32)
     return RegionResult(grid, store, table, lookup, sums, tuple(class_names), tuple(band_names))
 
 
-def _read_atoms(
-    grid: Grid, store: StripStore, class_count: int, bands: list[int], step: Callable[[float], None]
-) -> _Atoms:
-    columns: list[list[Array]] = [[] for _ in range(8)]
+def _find_patches(
+    grid: Grid,
+    store: StripStore,
+    forest: LabelForest,
+    class_count: int,
+    bands: list[int],
+    step: Callable[[float], None],
+) -> _Patches:
+    """Connect atoms of one label, and add them up."""
+    labels, ends = [np.empty(0, np.int32)], [np.empty((0, 3), np.int32)]
     for index, base in enumerate(store.atom_bases[:-1]):
-        label, pixels, first, position, classes, sums, squares, edges = store.tables(
-            index, "label", "pixels", "first", "position", "classes", "sums", "squares", "edges"
+        label, edges = store.tables(index, "label", "edges")
+        labels.append(forest.roots(label))
+        ends.append((edges + np.array((base, base, 0))).astype(np.int32))
+        step(0.2 * (index + 1) / len(store))
+    root = np.concatenate(labels)
+    one, other, length = np.concatenate(ends).T
+    same = root[one] == root[other]
+    number, patch = connected_groups(root.size, one[same], other[same])
+    edges_between = fold_edges(patch[one[~same]], patch[other[~same]], length[~same])
+    del labels, ends, one, other, length, same, root
+    pixels, area = np.zeros(number, np.int64), np.zeros(number)
+    first = np.full(number, np.iinfo(np.int64).max)
+    classes, sums = np.zeros((number, class_count), np.int32), np.zeros((number, len(bands)))
+    scene = np.zeros((2, len(bands)))
+    for index, base in enumerate(store.atom_bases[:-1]):
+        size, head, position, histogram, total, squares = store.tables(
+            index, "pixels", "first", "position", "classes", "sums", "squares"
         )
-        area = pixel_area_m2(grid, position, pixels) * pixels
-        ends = np.concatenate((edges[:, :2] + base, edges[:, 2:]), axis=1)
-        found = (label, pixels, area, first, classes, sums[:, bands], squares[:, bands], ends)
-        for column, values in zip(columns, found, strict=True):
-            column.append(values)
-        step(0.4 * (index + 1) / len(store))
-    return _Atoms(*(np.concatenate(column) for column in columns))
+        mine = patch[base : base + size.size]
+        np.add.at(pixels, mine, size)
+        np.add.at(area, mine, pixel_area_m2(grid, position, size) * size)
+        np.minimum.at(first, mine, head)
+        np.add.at(classes, mine, histogram)
+        np.add.at(sums, mine, total[:, bands])
+        scene += (total[:, bands].sum(axis=0), squares[:, bands].sum(axis=0))
+        step(0.2 + 0.3 * (index + 1) / len(store))
+    mean, mean_square = scene / max(float(pixels.sum()), 1.0)
+    spread = np.maximum(mean_square - mean * mean, 1e-12)
+    return _Patches(patch, edges_between, pixels, area, first, classes, sums, spread)
 
 
 def pixel_area_m2(grid: Grid, position: Array, pixels: Array) -> Array:
@@ -123,22 +155,17 @@ def pixel_area_m2(grid: Grid, position: Array, pixels: Array) -> Array:
     return np.asarray(grid.ground(centre[:, 1], centre[:, 0]).area_m2)
 
 
-def _affinity(atoms: _Atoms, group: Ints, number: int) -> Affinity:
+def _affinity(patches: _Patches) -> Affinity:
     """Shared edge, times likeness of class, over difference of colour."""
-    pixels = sum_by(group, atoms.pixels, number)
-    classes, sums = (_sum_rows(group, table, number) for table in (atoms.classes, atoms.sums))
-    total = max(float(atoms.pixels.sum()), 1.0)
-    mean = atoms.sums.sum(axis=0) / total
-    spread = np.maximum(atoms.squares.sum(axis=0) / total - mean * mean, 1e-12)
 
     def score(groups: Ints, first: Ints, second: Ints, length: Ints) -> npt.NDArray[np.float64]:
         count = int(groups.max()) + 1
-        size = sum_by(groups, pixels, count)[:, None]
-        shares = _sum_rows(groups, classes, count) / size
-        means = _sum_rows(groups, sums, count) / size
+        size = sum_by(groups, patches.pixels, count)[:, None]
+        shares = _sum_rows(groups, patches.classes, count) / size
+        means = _sum_rows(groups, patches.sums, count) / size
         alike = np.minimum(shares[first], shares[second]).sum(axis=1)
-        contrast = ((means[first] - means[second]) ** 2 / spread).mean(axis=1)
-        return np.asarray(length * (OTHER_CLASS + (1 - OTHER_CLASS) * alike) / (1.0 + 4.0 * contrast))
+        contrast = ((means[first] - means[second]) ** 2 / patches.spread).mean(axis=1)
+        return np.asarray(length * (OTHER_CLASS + (1 - OTHER_CLASS) * alike) / (1.0 + CONTRAST_WEIGHT * contrast))
 
     return score
 

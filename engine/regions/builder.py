@@ -195,8 +195,13 @@ class RegionBuilder:
             )
         height = int(strip.classes.shape[0])
         start, stop = strip.row_start, strip.row_start + height
-        bands = _clean(strip.image)
-        maps = StripMaps(start, strip.classes, strip.confidence, strip.runner_up, bands)
+        maps = StripMaps(
+            start,
+            classes=np.ascontiguousarray(strip.classes),
+            confidence=np.ascontiguousarray(strip.confidence),
+            runner_up=np.ascontiguousarray(strip.runner_up),
+            bands=_clean(strip.image),
+        )
         ground = self._ground(maps)
         active = [row for row in self._rows if row.start < stop and row.stop > start]
         for row in active:
@@ -251,7 +256,7 @@ class RegionBuilder:
 
     def _ground(self, maps: StripMaps) -> Ground:
         """Looks of a strip; the spread of the bands is that of the rows so far."""
-        bands = maps.bands[self._sample]
+        bands = maps.bands if len(self._sample) == len(maps.bands) else maps.bands[self._sample]
         valid = maps.classes[::4, ::4] != NODATA_CLASS
         thin = bands[:, ::4, ::4][:, valid].astype(np.float64)
         self._totals += np.stack((np.full(len(bands), valid.sum()), thin.sum(axis=1), (thin * thin).sum(axis=1)))
@@ -383,11 +388,13 @@ class RegionBuilder:
     def _release(self, stop: int) -> None:
         """Forget what no row to come can touch."""
         self._rows = [row for row in self._rows if row.stop > stop]
-        held: list[Labels] = [self._last_owners] if self._last_owners is not None else []
+        held = [self._last_owners] if self._last_owners is not None else []
         for row in self._rows:
             held += [window.labels[max(0, stop - row.start) :] for window in row.windows]
-        alive = np.unique(np.concatenate([np.unique(part) for part in held])) if held else np.zeros(0, np.int32)
-        alive = alive[alive > 0]
+        seen = np.zeros(self._forest.count - self._base + 1, bool)
+        for part in held:
+            seen[np.maximum(part - self._base, 0)] = True
+        alive = np.flatnonzero(seen[1:]) + self._base + 1
         self._forest.forget_except(set(self._forest.lookup[alive].tolist()))
         base = int(alive[0]) - 1 if alive.size else self._forest.count
         if self._looks is not None:
@@ -396,8 +403,8 @@ class RegionBuilder:
 
 
 def _clean(image: Raster) -> Array:
-    """Values of a raster, 0 where it is not valid or not finite."""
-    data = image.data
+    """Values of a raster, 0 where it is not valid or not finite, one band after the other in memory."""
+    data = np.ascontiguousarray(image.data)
     if data.dtype.kind == "f":
-        data = np.where(np.isfinite(data), data, 0)
+        data = np.where(np.isfinite(data), data, np.zeros((), data.dtype))
     return data if image.valid.all() else np.where(image.valid, data, np.zeros((), data.dtype))

@@ -58,9 +58,11 @@ def absorb_small(
                 break
             level = min(minimum, level * 2)
             continue
-        score = affinity(groups, first, second, length)
-        source = np.concatenate((first[seeks_a], second[seeks_b]))
-        target = np.concatenate((second[seeks_a], first[seeks_b]))
+        near = seeks_a | seeks_b
+        a, b, seeks_a, seeks_b = first[near], second[near], seeks_a[near], seeks_b[near]
+        score = affinity(groups, a, b, length[near])
+        source = np.concatenate((a[seeks_a], b[seeks_b]))
+        target = np.concatenate((b[seeks_a], a[seeks_b]))
         value = np.concatenate((score[seeks_a], score[seeks_b]))
         order = np.lexsort((target, -value, source))
         source, target = source[order], target[order]

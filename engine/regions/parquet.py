@@ -33,6 +33,7 @@ Array = npt.NDArray[Any]
 
 ROW_GROUP = 2048
 """Regions a row group: what a reader of one region has to read."""
+_ENCODING: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "use_dictionary": ["class", "runner_up"]}
 
 
 class PolygonSpool:
@@ -124,7 +125,7 @@ def write_regions(
             spool.add(traced)
             top = int(traced.segments.row.max(initial=0))
             step(0.7 * min(1.0, top / result.grid.height))
-        with pq.ParquetWriter(temporary, _schema(result), compression="zstd") as writer:
+        with pq.ParquetWriter(temporary, _schema(result), **_ENCODING) as writer:
             for start in range(0, max(result.count, 1), ROW_GROUP):
                 stop = min(start + ROW_GROUP, result.count)
                 writer.write_table(_table(result, spool, start, stop), row_group_size=ROW_GROUP)

@@ -280,7 +280,7 @@ def _successors(segments: Segments) -> Ints:
     arrive: Array = 2 * ((label + (stop_row - low)) * span + stop_col) + _ARRIVING[segments.heading]
     leave: Array = 2 * ((label + (segments.row - low)) * span + segments.col) + _LEAVING[segments.heading]
     follow = np.empty(len(segments), np.int64)
-    follow[np.argsort(arrive, kind="stable")] = np.argsort(leave, kind="stable")
+    follow[np.argsort(arrive)] = np.argsort(leave)
     return follow
 
 

@@ -59,16 +59,16 @@ class RegionSums:
             pixels=np.zeros(count, np.int64),
             area_m2=np.zeros(count),
             position=np.zeros((count, 2)),
-            classes=np.zeros((count, classes), np.int64),
-            runner_up=np.zeros((count, classes), np.int64),
+            classes=np.zeros((count, classes), np.int32),
+            runner_up=np.zeros((count, classes), np.int32),
             confidence=np.zeros(count),
             sums=np.zeros((count, bands)),
             squares=np.zeros((count, bands)),
             bbox=np.tile(np.array([far, 0, far, 0], np.int64), (count, 1)),
-            window=np.full(count, NONE, np.int64),
-            token=np.full(count, NONE, np.int64),
+            window=np.full(count, NONE, np.int32),
+            token=np.full(count, NONE, np.int32),
             vector=np.full(count, NONE, np.int64),
-            windows=np.zeros(count, np.int64),
+            windows=np.zeros(count, np.int32),
         )
 
     @property

@@ -20,6 +20,10 @@ Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 
 
+_BLOCK = 1 << 17
+"""Pixels that are summed in one go."""
+
+
 @dataclass(frozen=True, slots=True)
 class Runs:
     """Runs of a raster of ``width`` columns.
@@ -40,23 +44,32 @@ class Runs:
 
     def sums(self, raster: Array) -> Array:
         """Sum of ``raster`` over each run: int64 for integers up to 16 bits, else float64."""
-        flat = raster.reshape(-1)
-        if flat.dtype.kind == "f" or flat.dtype.itemsize > 2:
-            return np.asarray(np.add.reduceat(flat.astype(np.float64), self.starts))
-        total = np.cumsum(flat, dtype=np.int64)[self.starts + self.lengths - 1]
-        total[1:] -= total[:-1].copy()
-        return np.asarray(total)
+        return self._fold(raster, square=False)
 
     def square_sums(self, raster: Array) -> Array:
         """Sum of squares of ``raster`` over each run, typed as :meth:`sums`."""
+        return self._fold(raster, square=True)
+
+    def _fold(self, raster: Array, *, square: bool) -> Array:
+        """Sums over runs, some rows at a time so that they stay in the cache."""
         flat = raster.reshape(-1)
-        if flat.dtype.kind == "f" or flat.dtype.itemsize > 2:
-            wide = flat.astype(np.float64)
-            return np.asarray(np.add.reduceat(wide * wide, self.starts))
-        wide_int = flat.astype(np.int64)
-        total = np.cumsum(wide_int * wide_int)[self.starts + self.lengths - 1]
-        total[1:] -= total[:-1].copy()
-        return np.asarray(total)
+        exact = flat.dtype.kind in "iub" and flat.dtype.itemsize <= 2
+        total = np.empty(self.starts.size, np.int64 if exact else np.float64)
+        step = max(1, _BLOCK // self.width) * self.width
+        places = np.arange(0, flat.size, step)
+        cuts = np.append(np.searchsorted(self.starts, places), self.starts.size)
+        for place, low, high in zip(places.tolist(), cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+            values: Array = flat[place : place + step].astype(total.dtype)
+            if square:
+                values = values * values
+            starts = self.starts[low:high] - place
+            if exact:
+                part = np.cumsum(values)[starts + self.lengths[low:high] - 1]
+                part[1:] -= part[:-1].copy()
+                total[low:high] = part
+            else:
+                total[low:high] = np.add.reduceat(values, starts)
+        return total
 
 
 def find_runs(*rasters: Array) -> Runs:
@@ -99,14 +112,17 @@ def sum_pairs(first: Array, second: Array, weights: Array | None = None) -> tupl
     """
     code = (first.astype(np.int64) << 32) | second.astype(np.int64)
     if weights is None:
-        pairs, totals = np.unique(code, return_counts=True)
+        code.sort()
     else:
-        order = np.argsort(code, kind="stable")
+        order = np.argsort(code)
         code = code[order]
-        head = np.flatnonzero(np.diff(code, prepend=-1) != 0)
-        pairs = code[head]
-        totals = np.add.reduceat(weights[order].astype(np.int64), head) if head.size else np.empty(0, np.int64)
-    return pairs >> 32, pairs & 0xFFFFFFFF, totals.astype(np.int64)
+    head = np.flatnonzero(np.diff(code, prepend=-1) != 0)
+    if weights is None or head.size == 0:
+        totals = np.diff(head, append=code.size)
+    else:
+        totals = np.add.reduceat(weights[order].astype(np.int64), head)
+    pairs = code[head]
+    return pairs >> 32, pairs & 0xFFFFFFFF, totals
 
 
 def fold_edges(first: Array, second: Array, length: Array) -> tuple[Ints, Ints, Ints]:

@@ -169,7 +169,7 @@ def _histograms(
         counts = (atom > 0) & (code < class_count)
         key = (atom[counts] - 1) * class_count + code[counts]
         found.append(sum_by(key, parts.lengths[counts], count * class_count).reshape(count, class_count))
-    return found[0].astype(np.int64), found[1].astype(np.int64)
+    return found[0].astype(np.int32), found[1].astype(np.int32)
 
 
 def _edges(inner: tuple[Ints, Ints, Ints], top: Array, above: Array | None, above_count: int) -> Ints:

@@ -69,6 +69,7 @@ def build(
     preview=None,
     ahead=False,
     first_row=0,
+    settled=None,
 ):
     """Feed a builder as the pipeline does and finish it."""
     height, width = classes.shape
@@ -81,7 +82,6 @@ def build(
         min_region_m2=min_region_m2,
         work_dir=work_dir,
     )
-    valid = classes != NODATA
     if ahead:
         for row in rows:
             builder.add_row(row)
@@ -89,13 +89,15 @@ def build(
         if not ahead:
             builder.add_row(rows[row])
         start, stop = plan.final_rows(row)
-        raster = Raster(image[:, start:stop], valid[start:stop], bands, transform, crs)
         part = classes[start:stop]
+        raster = Raster(image[:, start:stop], part != NODATA, bands, transform, crs)
         confidence = np.where(part == NODATA, 0, 80).astype(np.uint8)
         runner_up = np.where(part == NODATA, NODATA, (part + 1) % count).astype(np.uint8)
         labels = builder.add_strip(Strip(start, part, confidence, runner_up, raster))
         if preview is not None:
             preview.append(labels)
+    if settled is not None:
+        settled()
     return builder.finish(cancel=cancel)
 
 
