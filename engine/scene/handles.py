@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 # GDAL takes 5 % of the machine's memory for its block cache unless told otherwise: a scene's readers need far less.
-os.environ.setdefault("GDAL_CACHEMAX", "256")
+os.environ.setdefault("GDAL_CACHEMAX", "96")
 
 
 class HandlePool:
