@@ -96,7 +96,10 @@ def read_header(source: str, *, where: str | None = None, alpha_as_data: bool = 
         SceneError: It is missing, no raster, or a container of several.
     """
     name = where or source
-    with open_dataset(source, where=name) as dataset:
+    with (
+        rasterio.Env(),
+        open_dataset(source, where=name) as dataset,
+    ):  # Env: GDAL's remarks go to the log, not the screen
         if dataset.count == 0:
             listed = ", ".join(dataset.subdatasets[:4])
             raise SceneError(

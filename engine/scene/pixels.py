@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import rasterio
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -60,7 +61,7 @@ class PixelReader:
             raise complex_error(header)
         window = Window(col, row, width, height)
         numbers = [1] if self._palette is not None else [header.data_bands[i - 1] for i in bands]
-        with self._pool.lend() as handle:
+        with rasterio.Env(), self._pool.lend() as handle:  # Env: GDAL's remarks go to the log, not the screen
             try:
                 if self._palette is not None:
                     return self._expand(handle, window, bands)

@@ -328,7 +328,7 @@ def _crs(text: str) -> CRS:
 
     try:
         return CRS.from_user_input(text)
-    except CRSError as error:
+    except (CRSError, ValueError) as error:
         raise SceneError(
             f"{text!r} is no coordinate reference system", remedy="Use a code such as EPSG:32632, or WKT."
         ) from error
