@@ -15,6 +15,10 @@ from typing import Any
 
 # GDAL takes 5 % of the machine's memory for its block cache unless told otherwise: a scene's readers need far less.
 os.environ.setdefault("GDAL_CACHEMAX", "96")
+# A server that does not answer must give an error, not hang the reader for good.
+os.environ.setdefault("GDAL_HTTP_CONNECTTIMEOUT", "10")
+os.environ.setdefault("GDAL_HTTP_LOW_SPEED_TIME", "20")
+os.environ.setdefault("GDAL_HTTP_LOW_SPEED_LIMIT", "1")
 
 
 class HandlePool:

@@ -6,6 +6,7 @@ Guarantees: everything a scene needs to know is in one immutable :class:`Header`
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -238,7 +239,9 @@ def _open_error(source: str, where: str, error: Exception) -> SceneError:
     if not source.startswith("<VRTDataset"):
         if not path.exists():
             return SceneError("there is no such file", where=where, remedy="Check the path and its spelling.")
-        if path.stat().st_size == 0:
+        if not os.access(path, os.R_OK):
+            return SceneError("the file may not be read", where=where, remedy="Ask for permission to read it.")
+        if path.is_file() and path.stat().st_size == 0:
             return SceneError("the file is empty", where=where, remedy="Copy or download it again.")
         if _looks_like_tiff(path):
             return SceneError(

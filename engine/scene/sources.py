@@ -167,6 +167,8 @@ def _folder(path: Path) -> list[str]:
         raise SceneError(
             f"the folder cannot be listed: {error}", where=path, remedy="Check its permissions."
         ) from error
+    if not found and _is_dataset(path):
+        return [str(path)]
     if not found:
         raise SceneError(
             "the folder holds no rasters",
@@ -174,6 +176,15 @@ def _folder(path: Path) -> list[str]:
             remedy="Choose the folder that holds the tiles themselves (GeoTIFF, JPEG 2000, PNG, VRT …).",
         )
     return [str(p) for p in sorted(found, key=lambda p: natural_key(p.name))]
+
+
+def _is_dataset(folder: Path) -> bool:
+    """Whether GDAL takes the folder itself for a raster, as it does Zarr and Sentinel-2 products."""
+    try:
+        with open_dataset(str(folder)):
+            return True
+    except SceneError:
+        return False
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:

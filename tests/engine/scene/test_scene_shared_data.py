@@ -65,5 +65,5 @@ def test_placed_rasters_show_their_picture(name):
 
 
 def test_the_folder_as_a_whole_is_no_scene():
-    with pytest.raises(SceneError, match="mosaic|do not belong to one raster"):
+    with pytest.raises(SceneError, match=r"mosaic|do not belong to one raster"):
         Scene.open(DATA / "geotiff")

@@ -62,6 +62,24 @@ def test_missing_pixels_of_the_upper_tile_let_the_lower_show(tmp_path):
         assert raster.valid[0].tolist() == [True] * 10 + [False] * 4
 
 
+def test_missing_floats_of_a_mosaic_stay_missing(tmp_path):
+    data = np.array([[[1.5, np.nan, 2.5]]], np.float32)
+    a = write(tmp_path / "a.tif", data, nodata=float("nan"))
+    b = write(tmp_path / "b.tif", data + 1, nodata=float("nan"), transform=shifted(4, 0))
+    with Scene.open([a, b]) as scene:
+        raster = scene.read()
+        assert raster.valid.tolist() == [[True, False, True, False, True, False, True]]
+        assert raster.data[0, 0].tolist() == [1.5, 0, 2.5, 0, 2.5, 0, 3.5]
+
+
+def test_a_folder_that_gdal_takes_for_a_raster_is_one(tmp_path):
+    data = numbers(1)
+    with rasterio.open(tmp_path / "cube", "w", driver="Zarr", width=50, height=40, count=1, dtype="uint8") as file:
+        file.write(data)
+    with Scene.open(tmp_path / "cube") as scene:
+        assert (scene.read().data == data).all()
+
+
 def test_tiles_a_fraction_of_a_pixel_off_are_joined_and_say_so(tmp_path):
     a = write(tmp_path / "a.tif", numbers(1, 10, 10))
     b = write(tmp_path / "b.tif", numbers(1, 10, 10), transform=shifted(10.3, 0.2) @ rasterio.Affine.scale(1.00001))
