@@ -1,7 +1,7 @@
 """``rs-engine train`` and ``rs-engine evaluate``: recipes from the shell.
 
-Guarantees: Lightning and torch are imported only when a command runs; where the training extra is missing, one sentence says
-how to install it.
+Guarantees: Lightning and torch are imported only when a command runs; where the training extra is missing, one
+sentence says how to install it.
 """
 
 from __future__ import annotations
@@ -118,6 +118,9 @@ def _region_table(figures: dict[str, Any]) -> Table:
         ("boundary_recall_2px", "boundary recall (2 px)"),
     ):
         table.add_row(title, f"{figures['model'][key]:.3f}", f"{figures['slic'][key]:.3f}")
+    table.add_row(
+        "regions a megapixel at the model's purity", "", f"{figures['slic']['regions_per_mpx_for_model_purity']}"
+    )
     table.add_row("boundary on window lines / chance", f"{figures['model']['window_line_ratio']:.3f}", "-")
     return table
 

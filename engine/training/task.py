@@ -95,6 +95,10 @@ class SegmentationTask(L.LightningModule):
         class_shares: ``[K]`` share of each class among labelled training pixels.
     """
 
+    class_weights: Tensor
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, model: nn.Module, recipe: Recipe, scaling: Scaling, class_shares: np.ndarray) -> None:
         super().__init__()
         self.model = model

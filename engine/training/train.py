@@ -132,4 +132,5 @@ def _build(recipe: Recipe) -> torch.nn.Module:
         raise TrainingError(
             f"the configuration does not fit {recipe.architecture!r}: {error}", remedy="Correct `config` in the recipe."
         ) from error
-    return model.to(memory_format=torch.channels_last)
+    channels_last: torch.nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return channels_last
