@@ -37,7 +37,8 @@ class TokenBlock(nn.Module):
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         x = x + self.proj(mixed)
-        return x + self.mlp(self.norm2(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
 
 
 class ConvexUpsampler(nn.Module):
@@ -52,7 +53,8 @@ class ConvexUpsampler(nn.Module):
     def weights(self, guide: Tensor) -> Tensor:
         """Mixing weights ``[B, h, w, 9, 16]`` from the guide ``[B, C, h, w]``; they sum to one over the 9."""
         predicted: Tensor = self.predict(guide).permute(0, 2, 3, 1)
-        return predicted.unflatten(3, (9, STRIDE * STRIDE)).softmax(dim=3)
+        weights: Tensor = predicted.reshape(*predicted.shape[:3], 9, STRIDE * STRIDE).softmax(dim=3)
+        return weights
 
 
 def convex_upsample(maps: Tensor, weights: Tensor) -> Tensor:

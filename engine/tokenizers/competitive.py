@@ -53,7 +53,8 @@ class DepthwiseBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine ``[B, C, h, w]`` in place and content; the shape stays."""
-        return x + self.contract(self.act(self.expand(self.norm(self.place(x)))))
+        change: Tensor = self.contract(self.act(self.expand(self.norm(self.place(x)))))
+        return x + change
 
 
 class SeedPyramid(nn.Module):
@@ -92,7 +93,8 @@ class SeedPyramid(nn.Module):
         x16 = self.blocks16(self.to16(x8))
         x16 = x16 + self.scene(x16.mean(dim=(2, 3)))[:, :, None, None]
         x8 = self.merge8(x8 + _resize2(self.up8(x16)))
-        return self.merge4(x4 + _resize2(self.up4(x8)))
+        seeds: Tensor = self.merge4(x4 + _resize2(self.up4(x8)))
+        return seeds
 
 
 class CompetitiveMatching(nn.Module):
@@ -189,7 +191,7 @@ class CompetitiveTokenizer(Tokenizer):
         super().__init__()
         self.embed_dim = embed_dim
         self.seed_dim = widths[0]
-        self.pyramid = SeedPyramid(in_channels, stem_width, tuple(widths), tuple(depths))
+        self.pyramid = SeedPyramid(in_channels, stem_width, widths, depths)
         self.query = nn.Parameter(torch.randn(token_count, embed_dim))
         self.matching = CompetitiveMatching(self.seed_dim, embed_dim, key_dim, rounds)
 
