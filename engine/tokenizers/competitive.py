@@ -49,7 +49,8 @@ class DepthwiseBlock(nn.Module):
         self.act = nn.GELU()
         self.contract = nn.Conv2d(channels * expansion, channels, 1)
         nn.init.normal_(self.contract.weight, std=0.02)
-        nn.init.zeros_(self.contract.bias)
+        if self.contract.bias is not None:
+            nn.init.zeros_(self.contract.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine ``[B, C, h, w]`` in place and content; the shape stays."""
