@@ -125,11 +125,12 @@ def rank(probabilities: Tensor) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.u
 def token_map(claims: Tensor) -> Tensor:
     """Token that claims each pixel most, ``[B, H, W]`` from ``[B, N, H, W]``; the first wins a tie.
 
-    One byte a pixel up to 255 tokens, else int16 (32767 tokens at most).
+    One byte a pixel up to 255 tokens, else int16 (32767 tokens at most). Torch's argmax on the processor is fast only
+    where the tokens of a pixel lie side by side; maps that lie one after the other are compared map by map.
     """
     batch, count, height, width = claims.shape
     small = count <= np.iinfo(np.uint8).max
-    if claims.device.type != "cpu":
+    if claims.device.type != "cpu" or claims.stride(1) == 1:
         return claims.argmax(dim=1).to(torch.uint8 if small else torch.int16)
     values = claims.float().numpy()
     found = np.zeros((batch, height, width), np.uint8 if small else np.int16)

@@ -46,7 +46,7 @@ from engine.scene.roi import Roi
 
 _POLL_S = 0.1
 _RATE_SPAN_S = 8.0
-_READERS = {"cpu": 2, "cuda": 4}
+_READERS = {"cpu": 1, "cuda": 3}
 _BYTES_A_PIXEL = 8
 """Disk a run needs for each pixel in the journal and the maps together, generously."""
 

@@ -26,7 +26,7 @@ from engine.inference.refine import refine_assignment
 from engine.models.loaded import LoadedModel
 from engine.models.output import TokenOutput
 
-_BATCH_CPU = 8
+_BATCH_CPU = 4
 _BATCH_CUDA = 32
 
 
