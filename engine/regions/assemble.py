@@ -18,7 +18,7 @@ from engine.regions.components import band_sample
 from engine.regions.forest import LabelForest
 from engine.regions.fragments import Affinity, absorb_small
 from engine.regions.result import RegionResult, RegionSums
-from engine.regions.runs import Ints, connected_groups, fold_edges, sum_by, sum_pairs
+from engine.regions.runs import Ints, add_rows, connected_groups, fold_edges, sum_by, sum_pairs
 from engine.regions.strips import StripStore
 from engine.regions.windows import WindowTable
 from engine.scene import Grid
@@ -138,8 +138,8 @@ def _find_patches(
         np.add.at(pixels, mine, size)
         np.add.at(area, mine, pixel_area_m2(grid, position, size) * size)
         np.minimum.at(first, mine, head)
-        np.add.at(classes, mine, histogram)
-        np.add.at(sums, mine, total[:, bands])
+        add_rows(classes, mine, histogram)
+        add_rows(sums, mine, total[:, bands])
         scene += (total[:, bands].sum(axis=0), squares[:, bands].sum(axis=0))
         step(0.2 + 0.3 * (index + 1) / len(store))
     mean, mean_square = scene / max(float(pixels.sum()), 1.0)
@@ -204,7 +204,7 @@ def _add_up(
         area = pixel_area_m2(grid, position, pixels) * pixels
         added = (pixels, area, position, classes, runner_up, confidence, sums, squares)
         for target, values in zip(total.additive, added, strict=True):
-            np.add.at(target, mine, values)
+            add_rows(target, mine, values)
         np.minimum.at(total.bbox[:, 0], mine, bbox[:, 0])
         np.maximum.at(total.bbox[:, 1], mine, bbox[:, 1])
         np.minimum.at(total.bbox[:, 2], mine, bbox[:, 2])

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.regions.fragments import absorb_small
-from engine.regions.runs import Ints, fold_edges, map_runs, sum_by
+from engine.regions.runs import Ints, add_rows, fold_edges, map_runs, sum_by
 
 Array = npt.NDArray[Any]
 Labels = npt.NDArray[np.int32]
@@ -97,10 +97,10 @@ class Looks:
 
     def add_to(self, targets: Array) -> None:
         """Add each row to row ``targets[row]`` and clear it, where that is another row."""
-        moved = np.flatnonzero(targets != np.arange(targets.size))
+        moved = np.flatnonzero((targets != np.arange(targets.size)) & self.features.any(axis=1))
         if moved.size:
             for table in self.tables:
-                np.add.at(table, targets[moved], table[moved])
+                add_rows(table, targets[moved], table[moved])
                 table[moved] = 0
 
     @staticmethod

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.regions.runs import Ints, connected_groups, fold_edges, sum_by
+from engine.regions.runs import Ints, fold_edges, sum_by
 
 Array = npt.NDArray[Any]
 Affinity = Callable[[Ints, Ints, Ints, Ints], npt.NDArray[np.float64]]
@@ -67,7 +67,7 @@ def absorb_small(
         order = np.lexsort((target, -value, source))
         source, target = source[order], target[order]
         best = np.flatnonzero(np.diff(source, prepend=-1) != 0)
-        number, joined = connected_groups(area.size, source[best], target[best])
+        number, joined = _follow(area.size, source[best], target[best])
         area = sum_by(joined, area, number)
         kept = np.zeros(number, bool)
         kept[joined[still]] = True
@@ -75,3 +75,28 @@ def absorb_small(
         groups = joined[groups]
         first, second, length = fold_edges(joined[first], joined[second], length)
     return groups
+
+
+def _follow(count: int, source: Ints, target: Ints) -> tuple[int, Ints]:
+    """Groups that form when each of some nodes joins its best neighbour.
+
+    Nodes that are each other's best neighbour are the only cycles there can be: on a longer one all edges would score
+    the same, and ties go to the lower number.
+
+    Returns:
+        Their number, and the group of each node, numbered in order of the groups' first nodes.
+    """
+    root = np.arange(count)
+    root[source] = target
+    mutual = (root[root] == np.arange(count)) & (root > np.arange(count))
+    root[mutual] = np.flatnonzero(mutual)
+    while True:
+        above = root[root]
+        if np.array_equal(above, root):
+            break
+        root = above
+    first = np.full(count, count)
+    np.minimum.at(first, root, np.arange(count))
+    lead = first[root]
+    heads = lead == np.arange(count)
+    return int(heads.sum()), (np.cumsum(heads) - 1)[lead]

@@ -99,6 +99,16 @@ def sum_by(keys: Array, values: Array | None, count: int) -> Array:
     return np.bincount(keys, weights=values, minlength=count)
 
 
+def add_rows(table: Array, keys: Array, rows: Array) -> None:
+    """Add each of ``rows`` to row ``keys`` of ``table``; keys may repeat."""
+    if keys.size == 0:
+        return
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    head = np.flatnonzero(np.diff(ordered, prepend=-1) != 0)
+    table[ordered[head]] += np.add.reduceat(rows[order], head, axis=0)
+
+
 def sum_pairs(first: Array, second: Array, weights: Array | None = None) -> tuple[Ints, Ints, Ints]:
     """Fold equal pairs of labels.
 
