@@ -71,8 +71,8 @@ def train(recipe: Recipe, data_root: Path, out_dir: Path, *, fresh: bool = False
             RichProgressBar(),
         ],
         logger=[
-            CSVLogger(out_dir / "logs", name="", version="csv"),
-            TensorBoardLogger(out_dir / "logs", name="", version="tb"),
+            CSVLogger(out_dir / "logs", name="csv"),
+            TensorBoardLogger(out_dir / "logs", name="tensorboard"),
         ],
         num_sanity_val_steps=0,
         reload_dataloaders_every_n_epochs=1,
