@@ -22,6 +22,7 @@ from engine.errors import AnalysisError
 from engine.regions.assemble import assemble
 from engine.regions.canvas import Canvas
 from engine.regions.components import Looks, band_sample, find_areas, sampled_looks
+from engine.regions.edges import Colours, EdgeFollower
 from engine.regions.forest import LabelForest
 from engine.regions.result import RegionResult
 from engine.regions.runs import Ints
@@ -34,7 +35,7 @@ Array = npt.NDArray[Any]
 Labels = npt.NDArray[np.int32]
 
 NODATA_CLASS = 255
-DEFAULT_MIN_PIXELS = 16
+DEFAULT_MIN_PIXELS = 32
 """Smaller regions join their best neighbour where nobody says otherwise."""
 MAX_SPECK_PX = 64
 """Specks are absorbed inside their window up to this size; larger ones are judged by colour and class at the end."""
@@ -115,7 +116,7 @@ class RegionBuilder:
         grid: The analysis grid.
         class_names: Names of the model's classes, by code.
         band_names: Names of the image's bands, in order.
-        min_region_m2: Smaller regions join their best neighbour; None takes 16 pixels' worth, and so does any
+        min_region_m2: Smaller regions join their best neighbour; None takes 32 pixels' worth, and so does any
             value on a scene without CRS.
         work_dir: Folder for what does not stay in memory; made where missing.
     """
@@ -145,6 +146,7 @@ class RegionBuilder:
         self._base = 0
         self._sample = band_sample(len(self._band_names))
         self._totals = np.zeros((3, len(self._sample)))
+        self._follower = EdgeFollower()
         self._last_owners: Labels | None = None
         self._last_atoms: tuple[Array, int] | None = None
 
@@ -211,15 +213,23 @@ class RegionBuilder:
         owners[strip.classes == NODATA_CLASS] = 0
         self._fill(owners, strip.classes)
         self._forest.flatten(self._base + 1)
-        above, above_count = self._last_atoms or (None, 0)
         lookup = self._forest.lookup
-        record, last_atoms = measure_strip(owners, lookup, maps, len(self._class_names), above, above_count)
-        self._store.append(record)
-        self._last_atoms = (last_atoms, record.label.size)
+        last = stop == self._grid.height
+        decided = self._follower.push(owners, maps, lookup, self._colours, last=last)
+        if decided is not None:
+            self._settle(*decided)
         self._last_owners = owners[-1].copy()
         self._next_row = stop
         self._release(stop)
         return lookup[owners].view(np.uint32)
+
+    def _settle(self, owners: Labels, maps: StripMaps) -> None:
+        """Measure rows that nothing changes any more."""
+        above, above_count = self._last_atoms or (None, 0)
+        count = len(self._class_names)
+        record, last_atoms = measure_strip(owners, self._forest.lookup, maps, count, above, above_count)
+        self._store.append(record)
+        self._last_atoms = (last_atoms, record.label.size)
 
     def finish(
         self,
@@ -260,10 +270,15 @@ class RegionBuilder:
         valid = maps.classes[::4, ::4] != NODATA_CLASS
         thin = bands[:, ::4, ::4][:, valid].astype(np.float64)
         self._totals += np.stack((np.full(len(bands), valid.sum()), thin.sum(axis=1), (thin * thin).sum(axis=1)))
+        return Ground(bands, maps.classes, self._colours.spread)
+
+    @property
+    def _colours(self) -> Colours:
+        """Mean and spread of the bands that judge looks, over the rows so far."""
         count = np.maximum(self._totals[0], 1)
         mean = self._totals[1] / count
         spread = np.sqrt(np.maximum(self._totals[2] / count - mean * mean, 0))
-        return Ground(bands, maps.classes, np.maximum(spread, 1e-9))
+        return Colours(self._sample, mean, np.maximum(spread, 1e-9))
 
     def _match_row(self, row: _Row, start: int, stop: int, ground: Ground) -> None:
         """Measure the areas of a new row of windows, tell apart what they tell apart, match along the row."""
@@ -388,7 +403,7 @@ class RegionBuilder:
     def _release(self, stop: int) -> None:
         """Forget what no row to come can touch."""
         self._rows = [row for row in self._rows if row.stop > stop]
-        held = [self._last_owners] if self._last_owners is not None else []
+        held = [part for part in (self._last_owners, self._follower.held) if part is not None]
         for row in self._rows:
             held += [window.labels[max(0, stop - row.start) :] for window in row.windows]
         seen = np.zeros(self._forest.count - self._base + 1, bool)

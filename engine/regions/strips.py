@@ -38,6 +38,29 @@ class StripMaps:
     runner_up: Array
     bands: Array
 
+    def rows(self, part: slice) -> StripMaps:
+        """A view of some rows."""
+        start = self.row_start + (part.start or 0)
+        classes, confidence, runner_up = (layer[part] for layer in self._layers)
+        return StripMaps(start, classes, confidence, runner_up, self.bands[:, part])
+
+    def below(self, lower: StripMaps) -> StripMaps:
+        """These rows with those of ``lower`` underneath."""
+        pairs = zip(self._layers, lower._layers, strict=True)
+        classes, confidence, runner_up = (np.concatenate(pair) for pair in pairs)
+        return StripMaps(
+            self.row_start, classes, confidence, runner_up, np.concatenate((self.bands, lower.bands), axis=1)
+        )
+
+    def copy(self) -> StripMaps:
+        """A copy that holds on to nothing else."""
+        classes, confidence, runner_up = (layer.copy() for layer in self._layers)
+        return StripMaps(self.row_start, classes, confidence, runner_up, self.bands.copy())
+
+    @property
+    def _layers(self) -> tuple[Array, Array, Array]:
+        return self.classes, self.confidence, self.runner_up
+
 
 @dataclass(frozen=True, slots=True)
 class StripRecord:

@@ -26,7 +26,17 @@ def kinds_map(height, width, kinds=5, scale=6.0, seed=0):
 def picture(kinds, noise=4.0, seed=0, dtype=np.uint8):
     """Three bands in which every kind has a colour of its own."""
     rng = np.random.default_rng(seed)
-    colours = np.random.default_rng(7).integers(40, 210, (int(kinds.max()) + 1, 3))
+    hues = [
+        (60, 60, 60),
+        (190, 190, 190),
+        (60, 190, 120),
+        (190, 60, 120),
+        (120, 120, 220),
+        (120, 210, 30),
+        (220, 120, 30),
+        (30, 120, 30),
+    ]
+    colours = np.array(hues)[np.arange(int(kinds.max()) + 1)]
     exact = colours[kinds].transpose(2, 0, 1) + rng.normal(0, noise, (3, *kinds.shape))
     return np.clip(exact, 0, 255).astype(dtype)
 
