@@ -88,7 +88,7 @@ SPECS = (
     Spec("tool_pan", "&Pan", "Drag the map; the wheel zooms", "pan", "P", "tool", True, "Pan"),
     Spec(
         "tool_inspect",
-        "&Inspect",
+        "I&nspect",
         "Point at regions to outline them, click one to read about it",
         "inspect",
         "I",
@@ -98,7 +98,7 @@ SPECS = (
     ),
     Spec(
         "tool_roi",
-        "&Region of Interest",
+        "Re&gion of Interest",
         "Draw a polygon; double click or Enter ends it",
         "roi",
         "R",
@@ -180,7 +180,7 @@ MENUS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("&Layers", ("bands", "zoom_layer", "-", "layer_up", "layer_down", "-", "close_layer")),
     ("&Help", ("demo", "-", "shortcuts", "about")),
 )
-SUBMENUS = {"recent": "Open &Recent", "panels": "&Panels", "appearance": "&Appearance"}
+SUBMENUS = {"recent": "Open &Recent", "panels": "Pane&ls", "appearance": "&Appearance"}
 TOOLBAR = (
     "open",
     "run",

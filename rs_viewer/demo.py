@@ -53,7 +53,7 @@ class Agreement:
     Attributes:
         accuracy: Share of pixels with the right class.
         iou: Intersection over union by class name; classes that occur in neither are left out.
-        region_id: A region worth showing: the largest of the rarest class that has a large one.
+        region_id: A region worth showing: large and of one colour.
     """
 
     accuracy: float
@@ -118,14 +118,11 @@ def compare(context: Context, folder: Path, truth_path: Path) -> Agreement:
     with open_analysis(folder) as analysis, Scene.open(truth_path) as truth:
         counts = confusion(analysis, truth, CLASSES)
         table = analysis.region_table
-        codes, pixels = table.column("class_code"), table.column("pixels")
-        shares = {item.code: item.share for item in analysis.class_shares()}
+        pixels, homogeneity = table.column("pixels"), table.column("homogeneity")
     right = np.diag(counts[:, : len(names)])
     union = counts.sum(axis=1) + counts[:, : len(names)].sum(axis=0) - right
     iou = {name: float(r / u) for name, r, u in zip(names, right, union, strict=True) if u}
-    large = pixels >= np.quantile(pixels, 0.99)
-    rarest = min(set(codes[large].tolist()), key=lambda code: shares.get(code, 1.0))
-    best = int(np.argmax(np.where(codes == rarest, pixels, 0)))
+    best = int(np.argmax(np.sqrt(pixels) * np.nan_to_num(homogeneity) ** 2))
     return Agreement(float(right.sum() / max(counts.sum(), 1)), iou, best + 1)
 
 
@@ -238,6 +235,7 @@ class Demo(QObject):
         self._say(f"Agreement with the scene's own truth:\n{found.table()}")
         self._say(f"In all: {time.monotonic() - self._began:.0f} s")
         figures = f"{100 * found.accuracy:.1f} % of the pixels, mean IoU {found.miou:.2f}"
+        self._window.messages.clear()
         self._window.messages.tell(f"Agreement with the scene's own truth: {figures}.")
         self._listen(self._window.inspection.shown, self._settle)
         self._window.inspection.show_id(found.region_id)

@@ -14,7 +14,7 @@ from rs_viewer.panels.common import DockTitle
 
 SIDE_WIDTHS = (270, 370)
 LEFT_HEIGHTS = (500, 400)
-RIGHT_HEIGHTS = (460, 440)
+RIGHT_HEIGHTS = (450, 450)
 LEAST_WIDTH = 220
 
 

@@ -112,7 +112,7 @@ class Exporter(QObject):
         self._session.set_folder("export", Path(target).parent)
 
         def work(context: Context) -> str:
-            if not image.save(target, "PNG"):
+            if not image.save(target, b"PNG"):
                 raise OutputError(
                     "the picture cannot be written", where=target, remedy="Choose a folder you may write to."
                 )

@@ -16,6 +16,7 @@ from PySide6.QtCore import QObject, Signal
 from rs_viewer import tasks
 from rs_viewer.jobs import Context, Failure, Jobs, Latest
 from rs_viewer.panels.inspector import Inspector
+from rs_viewer.panels.spectrum import Spectrum
 
 if TYPE_CHECKING:
     from engine.inference.analysis import Analysis
@@ -67,10 +68,8 @@ def heat(values: np.ndarray) -> np.ndarray:
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
-def spectrum_of(region: Region, bands: Any, color: str) -> Any:
+def spectrum_of(region: Region, bands: Any, color: str) -> Spectrum:
     """What the inspector draws of a region."""
-    from rs_viewer.panels.spectrum import Spectrum
-
     known_bands = {band.name: band for band in bands}
     found = [known_bands.get(name) for name in region.band_names]
     names = tuple(band.role or name if band else name for band, name in zip(found, region.band_names, strict=True))

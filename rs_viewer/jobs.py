@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
-from PySide6.QtCore import QObject, QThread, QTimer, Signal
+from PySide6.QtCore import QObject, QTimer, Signal
 
 from engine.errors import CancelledError, EngineError
 from engine.inference.events import StageChanged, StripWritten, WindowDone
@@ -169,12 +169,11 @@ def coalesce(events: Iterable[object]) -> list[object]:
 Work = Callable[[Context], Any]
 
 
-class _DeviceThread(QThread):
+class _DeviceThread(threading.Thread):
     """Runs device jobs one after the other, for as long as the window lives."""
 
     def __init__(self, execute: Callable[[Job, Work], None]) -> None:
-        super().__init__()
-        self.setObjectName("device worker")
+        super().__init__(name="device worker")
         self.inbox: queue.SimpleQueue[tuple[Job, Work] | None] = queue.SimpleQueue()
         self._execute = execute
 
@@ -211,7 +210,7 @@ class Jobs(QObject):
         self._timer.timeout.connect(self._deliver)
         self._posted.connect(self._schedule)
         self._thread = _DeviceThread(self._execute)
-        self._thread.start(QThread.Priority.LowPriority)
+        self._thread.start()
         self._files = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files")
         self._closed = False
 
@@ -252,7 +251,7 @@ class Jobs(QObject):
         self._closed = True
         self.cancel_all()
         self._thread.inbox.put(None)
-        self._thread.wait()
+        self._thread.join()
         self._files.shutdown(wait=True, cancel_futures=True)
         self._timer.stop()
         self._messages.clear()

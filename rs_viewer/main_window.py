@@ -182,6 +182,7 @@ class MainWindow(QMainWindow):
         self.inspection.shown.connect(lambda: self.docks.bring_up("inspector"))
         self.inspection.shown.connect(self._update)
         self.inspector.cleared.connect(self._update)
+        self.runs.started.connect(self._update)
         self.runs.failed.connect(lambda failure: self.show_error("The analysis failed", failure))
         self.runs.warned.connect(self.messages.warn)
         self.runs.rateChanged.connect(self.places.show_rate)
@@ -235,6 +236,7 @@ class MainWindow(QMainWindow):
 
     def _opened(self, item: OpenScene | OpenAnalysis | None) -> None:
         if item is not None:
+            self.layers_panel.select(item.main_layer)
             self.map.zoom_to_fit()
 
     def _scene_changed(self, scene: OpenScene | None) -> None:

@@ -157,7 +157,7 @@ class Opener(QObject):
         for text in found.warnings:
             self._messages.warn(text)
         self._session.add_recent(SEPARATOR.join(found.source))
-        self.opened.emit(scene or self._workspace.analysis)
+        self.opened.emit(scene if found.analysis is None else self._workspace.analysis)
 
     def _make_room(self, grid: object) -> None:
         """A map has one CRS: what is in another one goes. Scenes without a place on Earth are shown one at a time."""

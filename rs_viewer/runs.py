@@ -212,6 +212,7 @@ class Runs(QObject):
         source, out_dir = scene.source, self.out_dir
         self._check.forget()
         self.panel.show_check("")
+        self.panel.offer_resume("")
         self.panel.begin()
         self.job = self._jobs.submit(
             "Analysis",

@@ -34,6 +34,11 @@ class OpenScene:
     source: tuple[str, ...]
     layer: SceneLayer
 
+    @property
+    def main_layer(self) -> SceneLayer:
+        """The layer that stands for it in the list."""
+        return self.layer
+
 
 @dataclass(eq=False)
 class OpenAnalysis:
@@ -44,6 +49,11 @@ class OpenAnalysis:
     scene: OpenScene | None
     complete: bool
     layers: dict[str, RasterLayer] = field(default_factory=dict)
+
+    @property
+    def main_layer(self) -> RasterLayer:
+        """The layer that stands for it in the list."""
+        return self.layers["classes"]
 
 
 class Workspace(QObject):

@@ -153,7 +153,7 @@ class ExportDialog(QDialog):
 
     @property
     def _format(self) -> Format:
-        return self._formats[self.format.currentData()]
+        return self._formats[int(self.format.currentData())]
 
     def _layer_changed(self) -> None:
         layer = self.layer.currentData()

@@ -27,10 +27,10 @@ from rs_viewer import format as fmt
 from rs_viewer.icons import icon
 from rs_viewer.panels.common import MARGIN_PX, Hint, bigger, scrolling, wrapped
 from rs_viewer.panels.legend import SWATCH_PX, swatch
+from rs_viewer.panels.spectrum import Spectrum, SpectrumPlot
 
 if TYPE_CHECKING:
     from engine.regions.table import Region
-    from rs_viewer.panels.spectrum import Spectrum, SpectrumPlot
 
 FACTS = (
     ("share", "Share of class", "How much of the region the model gives to its class"),
@@ -67,7 +67,7 @@ class Inspector(QStackedWidget):
         self.heading = bigger(QLabel(), 2)
         self.swatch = QLabel()
         self.fields: dict[str, QLabel] = {}
-        self.plot: SpectrumPlot | None = None
+        self.plot = SpectrumPlot()
         self.attention = QPushButton("&Attention")
         self.attention.setCheckable(True)
         self.attention.setToolTip("Lay the attention of the region's token over its window")
@@ -119,11 +119,10 @@ class Inspector(QStackedWidget):
             self.fields[key] = value
             form.addRow(label, value)
         column.addLayout(form)
-        self._plot_place = QVBoxLayout()
         self._plot_title = QLabel("Spectrum (mean ± standard deviation)")
         self._plot_title.setProperty("muted", True)
-        self._plot_place.addWidget(self._plot_title)
-        column.addLayout(self._plot_place)
+        column.addWidget(self._plot_title)
+        column.addWidget(self.plot)
         column.addWidget(self.list, 1)
         column.addStretch(1)
         row = QHBoxLayout()
@@ -145,8 +144,6 @@ class Inspector(QStackedWidget):
         self.attention.setIcon(icon("attention"))
         self.clear_button.setIcon(icon("clear"))
         self.hint.refresh_icons()
-        if self.plot is not None:
-            self.plot.refresh_colours()
 
     def clear(self) -> None:
         """Show nothing."""
@@ -193,11 +190,6 @@ class Inspector(QStackedWidget):
         self.setCurrentWidget(self._page)
 
     def _show_spectrum(self, spectrum: Spectrum) -> None:
-        if self.plot is None:
-            from rs_viewer.panels.spectrum import SpectrumPlot
-
-            self.plot = SpectrumPlot()
-            self._plot_place.addWidget(self.plot)
         self.plot.setVisible(bool(spectrum.means))
         self._plot_title.setVisible(bool(spectrum.means))
         if spectrum.means:
@@ -218,7 +210,7 @@ class Inspector(QStackedWidget):
         """List similar regions: id, class, colour, distance."""
         self.list.clear()
         for region_id, name, color, distance in rows:
-            item = QTreeWidgetItem([fmt.count(region_id), name, fmt.significant(distance, 3)])
+            item = QTreeWidgetItem([fmt.count(region_id), name, f"{distance:.3f}"])
             item.setData(0, Qt.ItemDataRole.UserRole, region_id)
             item.setIcon(1, swatch(color))
             item.setTextAlignment(2, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)

@@ -6,7 +6,7 @@ stack, never around it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import QPoint, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QAction, QDropEvent
@@ -107,7 +107,7 @@ class LayersPanel(QStackedWidget):
     def layer(self) -> Layer | None:
         """The selected layer."""
         item = self.list.currentItem()
-        return item.data(LAYER_ROLE) if item is not None else None
+        return cast("Layer", item.data(LAYER_ROLE)) if item is not None else None
 
     def select(self, layer: Layer) -> None:
         """Select a layer."""
@@ -144,11 +144,11 @@ class LayersPanel(QStackedWidget):
                 item.setCheckState(Qt.CheckState.Checked if layer.visible else Qt.CheckState.Unchecked)
                 self.list.addItem(item)
         self.setCurrentWidget(self._page if len(self._stack) else self.hint)
-        item = self._item(keep) if keep is not None else None
-        if item is None and self.list.count():
-            item = self.list.item(0)
-        if item is not None:
-            self.list.setCurrentItem(item)
+        current = self._item(keep) if keep is not None else None
+        if current is None and self.list.count():
+            current = self.list.item(0)
+        if current is not None:
+            self.list.setCurrentItem(current)
         self._show_opacity()
 
     def _reorder_stack(self) -> None:

@@ -57,7 +57,7 @@ class RunOptions(QWidget):
         self.min_region_m2.setRange(-1, 1e9)
         self.min_region_m2.setDecimals(0)
         self.min_region_m2.setSuffix(" m²")
-        self.min_region_m2.setSpecialValueText("16 pixels' worth")
+        self.min_region_m2.setSpecialValueText("32 pixels' worth")
         self.min_region_m2.setValue(-1)
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
@@ -77,8 +77,8 @@ class RunOptions(QWidget):
         self.resolution.currentIndexChanged.connect(self._resolution_changed)
         for box in (self.window_px, self.overlap_px, self.batch):
             box.valueChanged.connect(self.changed)
-        for box in (self.metres, self.min_region_m2):
-            box.valueChanged.connect(self.changed)
+        for decimal in (self.metres, self.min_region_m2):
+            decimal.valueChanged.connect(self.changed)
         self.precision.currentIndexChanged.connect(self.changed)
 
     @staticmethod
