@@ -26,6 +26,8 @@ _SAMPLE_PX = 1024
 _CLASS_LIMIT = 254
 _RANGE_FACTOR = 2.0
 """A card without a range of resolutions is taken to hold within this factor of its own."""
+_MOST_ENLARGEMENT = 4.0
+"""Coarser scenes are not enlarged of our own accord: that costs much and shows nothing new."""
 _INTEGER_RANGE = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0), "int16": (-32768.0, 32767.0)}
 
 
@@ -143,6 +145,13 @@ def _target_gsd(
     facts = f"The scene has pixels of {gsd_m:.3g} m, the model was trained for {low:g} to {high:g} m"
     if wanted == "native":
         warnings.append(GroundResolutionWarning(f"{facts}. Expect poorer classes, or let the scene be resampled."))
+        return None
+    if gsd_m > high * _MOST_ENLARGEMENT:
+        warnings.append(
+            GroundResolutionWarning(
+                f"{facts}: too coarse to be enlarged to that. It is taken as it is; classes mean little."
+            )
+        )
         return None
     target = low if gsd_m < low else high
     warnings.append(GroundResolutionWarning(f"{facts}. It is resampled to {target:g} m for the run."))

@@ -19,12 +19,13 @@ class AnalysisOptions(BaseModel):
         window_px: Edge of a window; None takes the card's.
         overlap_px: Overlap of neighbouring windows; None takes the card's.
         batch: Windows a batch; None lets the device decide.
-        gsd: ``auto`` resamples to the nearer end of the card's range of resolutions where the scene lies outside it,
-            ``native`` never resamples, ``model`` always does so to the card's own, a number is a resolution in metres.
+        gsd: ``auto`` resamples to the nearer end of the card's range of resolutions where the scene lies outside it
+            (one more than four times too coarse stays as it is), ``native`` never resamples, ``model`` always does so
+            to the card's own, a number is a resolution in metres.
         bands: 1-based band numbers for the card's bands, in the card's order; None finds them by role.
         roi: Region of interest as a GeoJSON geometry with its CRS, ``{"geometry": …, "crs": "EPSG:4326"}``; None is
             everything.
-        min_region_m2: Smaller regions join their best neighbour; None takes 16 pixels' worth.
+        min_region_m2: Smaller regions join their best neighbour; None takes 32 pixels' worth.
         precision: ``float32`` or ``bfloat16`` arithmetic on the device.
     """
 

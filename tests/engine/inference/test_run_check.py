@@ -39,6 +39,12 @@ def test_auto_resamples_to_the_near_end_of_the_range(tmp_path, scene_gsd, target
         assert found.plan.width == pytest.approx(80 * scene_gsd / target, abs=1)
 
 
+def test_a_scene_far_too_coarse_is_not_enlarged(tmp_path) -> None:
+    found = check(write_scene(tmp_path / "a.tif", smooth_noise((3, 60, 80)), gsd_m=300.0))
+    assert found.gsd_m is None
+    assert "too coarse" in found.warnings[0].message
+
+
 def test_native_keeps_pixels_and_warns(tmp_path) -> None:
     found = check(write_scene(tmp_path / "a.tif", smooth_noise((3, 60, 80)), gsd_m=30.0), gsd="native")
     assert found.gsd_m is None

@@ -1,0 +1,74 @@
+"""Peak memory of a run follows the scene's width, not its height."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WIDTH = 1600
+HEIGHTS = (1600, 8000)
+MOST = 1.1
+
+CHILD = """
+import resource, sys
+from pathlib import Path
+import numpy as np, rasterio, torch
+from affine import Affine
+from engine.inference import AnalysisOptions, analyse
+from engine.models.card import CardClass, ModelCard, Scaling
+from engine.models.loaded import LoadedModel
+from engine.models.output import TokenOutput
+from engine.scene import Scene
+from engine.tokenizers.base import Tokens
+
+folder, width, height = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+path = folder / "scene.tif"
+y, x = np.mgrid[0:400, 0:width]
+tile = np.stack([128 + 90 * np.sin(x / 37 + k) * np.sin(y / 400 * 4 * np.pi + k) for k in range(3)]).astype(np.uint8)
+profile = dict(driver="GTiff", count=3, height=height, width=width, dtype="uint8", crs="EPSG:32632", tiled=True,
+               compress="lzw", transform=Affine(4, 0, 500_000, 0, -4, 5_300_000), photometric="RGB")
+with rasterio.open(path, "w", **profile) as file:
+    for row in range(0, height, 400):
+        file.write(tile, window=((row, row + 400), (0, width)))
+
+
+class Cheap(torch.nn.Module):
+    def forward(self, images):
+        level = images.mean(dim=1, keepdim=True)
+        claims = (-8 * (level - torch.linspace(-1, 1, 4).view(1, -1, 1, 1)) ** 2).softmax(dim=1)
+        tokens = Tokens(claims.mean(dim=(2, 3))[:, :, None].expand(-1, -1, 64), claims)
+        return TokenOutput(claims[:, :3], tokens, upsample=lambda maps: maps)
+
+
+card = ModelCard(
+    name="cheap", title="Cheap", architecture="none", config={}, task="segmentation",
+    classes=tuple(CardClass(name=n, color="#000000") for n in "abc"), bands=("red", "green", "blue"),
+    scaling=Scaling(divisor=255, mean=(0.5,) * 3, std=(0.2,) * 3, low=(1,) * 3, high=(254,) * 3),
+    window_px=256, overlap_px=64, gsd_m=4, token_count=4, data="", metrics={}, licence="", source="",
+)
+with Scene.open(path) as scene:
+    for _ in analyse(scene, LoadedModel(Cheap(), card, "0"), folder / "out", AnalysisOptions(device="cpu")):
+        pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.benchmark
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux counts it")
+def test_peak_memory_follows_the_width(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    peaks = []
+    for height in HEIGHTS:
+        folder = tmp_path / str(height)
+        folder.mkdir()
+        command = [sys.executable, "-c", CHILD, str(folder), str(WIDTH), str(height)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=folder)
+        peaks.append(int(done.stdout) / 1024)
+    ratio = peaks[1] / peaks[0]
+    with capsys.disabled():
+        low, high = (f"{peak:.0f} MiB at {WIDTH} x {height}" for peak, height in zip(peaks, HEIGHTS, strict=True))
+        print(f"\npeak memory {low}, {high}: {ratio:.2f} (at most {MOST})")
+    assert ratio <= MOST
