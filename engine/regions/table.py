@@ -72,13 +72,14 @@ class Region:
 
 
 def read_regions(path: str | Path) -> gpd.GeoDataFrame:
-    """The whole table with polygons, indexed by ``region_id``.
+    """The whole table with polygons, indexed by ``region_id``; token vectors come from :class:`RegionTable`.
 
     Raises:
         AnalysisError: The file is missing or damaged.
     """
     try:
-        return gpd.read_parquet(path).set_index("region_id", drop=False)
+        columns = [name for name in pq.read_schema(path).names if name != "features"]
+        return gpd.read_parquet(path, columns=columns).set_index("region_id", drop=False)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise AnalysisError(
             f"the region table cannot be read: {error}", where=path, remedy="Run the analysis again."
