@@ -33,16 +33,22 @@ def pixmap(name: str, color: str, size_px: int) -> QPixmap:
     return drawn
 
 
-def icon(name: str) -> QIcon:
-    """An icon in the application's present colours: text, disabled text, and the accent's text when switched on."""
+def icon(name: str, *, on_accent: bool = True) -> QIcon:
+    """An icon in the application's present colours.
+
+    Args:
+        name: Its file.
+        on_accent: Whether a button with it takes the accent colour while it is switched on.
+    """
     palette = QApplication.palette()
     disabled = palette.color(QPalette.ColorGroup.Disabled, QPalette.ColorRole.ButtonText).name()
+    checked = palette.color(QPalette.ColorRole.HighlightedText if on_accent else QPalette.ColorRole.ButtonText).name()
     colours = {
         (QIcon.Mode.Normal, QIcon.State.Off): palette.color(QPalette.ColorRole.ButtonText).name(),
         (QIcon.Mode.Disabled, QIcon.State.Off): disabled,
         (QIcon.Mode.Disabled, QIcon.State.On): disabled,
-        (QIcon.Mode.Normal, QIcon.State.On): palette.color(QPalette.ColorRole.HighlightedText).name(),
-        (QIcon.Mode.Active, QIcon.State.On): palette.color(QPalette.ColorRole.HighlightedText).name(),
+        (QIcon.Mode.Normal, QIcon.State.On): checked,
+        (QIcon.Mode.Active, QIcon.State.On): checked,
     }
     made = QIcon()
     for (mode, state), color in colours.items():

@@ -13,6 +13,8 @@ from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QApplication, QStyleFactory
 
+from engine.resources import resources_dir
+
 Mode = Literal["system", "light", "dark"]
 
 
@@ -20,6 +22,7 @@ Mode = Literal["system", "light", "dark"]
 class Colours:
     """Colours of a scheme, by what they are for."""
 
+    name: str
     window: str
     base: str
     raised: str
@@ -35,6 +38,7 @@ class Colours:
 
 
 LIGHT = Colours(
+    name="light",
     window="#f3f5f6",
     base="#ffffff",
     raised="#fbfcfc",
@@ -49,15 +53,16 @@ LIGHT = Colours(
     error="#b3261e",
 )
 DARK = Colours(
-    window="#1f2427",
-    base="#171b1d",
-    raised="#282e32",
+    name="dark",
+    window="#262c30",
+    base="#1a1e21",
+    raised="#30373c",
     text="#e6eaec",
     muted="#9eabb3",
-    line="#3a4247",
+    line="#434c52",
     accent="#3cc4ba",
     on_accent="#06211f",
-    disabled="#66727a",
+    disabled="#727e86",
     warning="#4a3a0d",
     on_warning="#ffe6a3",
     error="#ff8a80",
@@ -102,6 +107,7 @@ def palette(colours: Colours) -> QPalette:
 
 def style_sheet(c: Colours) -> str:
     """Rules beyond the palette; controls keep their native Fusion drawing."""
+    check = (resources_dir() / "icons" / f"check-{c.name}.svg").as_posix()
     return f"""
     QToolTip {{ color: {c.text}; background: {c.raised}; border: 1px solid {c.line}; padding: 4px; }}
     QMainWindow::separator {{ background: {c.line}; width: 1px; height: 1px; }}
@@ -138,8 +144,13 @@ def style_sheet(c: Colours) -> str:
     QProgressBar::chunk {{ background: {c.accent}; border-radius: 4px; }}
     QListWidget::item, QTreeWidget::item {{ padding: 4px 2px; }}
     QListWidget, QTreeWidget {{ outline: 0; }}
+    QListWidget::indicator {{
+        width: 14px; height: 14px; border: 1px solid {c.muted}; border-radius: 3px; background: {c.base}; }}
+    QListWidget::indicator:checked {{
+        background: {c.accent}; border-color: {c.on_accent}; image: url("{check}"); }}
     QHeaderView::section {{
         background: {c.window}; color: {c.muted}; border: 0; border-bottom: 1px solid {c.line}; padding: 4px 6px; }}
+    QAbstractSpinBox {{ min-height: 20px; }}
     QScrollArea {{ border: 0; background: transparent; }}
     """
 

@@ -131,12 +131,12 @@ class Section(QWidget):
 
     def _toggle(self, shown: bool) -> None:
         self.body.setVisible(shown)
-        self.button.setIcon(icon("down" if shown else "right"))
+        self.button.setIcon(icon("down" if shown else "right", on_accent=False))
         self.toggled.emit(shown)
 
     def refresh_icons(self) -> None:
         """Draw the arrow anew from the present palette."""
-        self.button.setIcon(icon("down" if self.button.isChecked() else "right"))
+        self.button.setIcon(icon("down" if self.button.isChecked() else "right", on_accent=False))
 
 
 class Notice(QFrame):

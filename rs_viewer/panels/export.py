@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 LAYERS = {"regions": "Regions", "classes": "Classes", "confidence": "Confidence"}
 STEPS = 1000
+LEAST_PATH_PX = 400
 
 
 class ExportDialog(QDialog):
@@ -69,7 +70,6 @@ class ExportDialog(QDialog):
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Export")
-        self.setMinimumWidth(520)
         self._formats = tuple(formats)
         self._stem = stem
         self._writing = False
@@ -93,6 +93,7 @@ class ExportDialog(QDialog):
             row.setCheckState(Qt.CheckState.Checked)
             self.classes.addItem(row)
         self.path = QLineEdit(str(Path(folder) / f"{stem}.gpkg"))
+        self.path.setMinimumWidth(LEAST_PATH_PX)
         self.browse = QToolButton()
         self.browse.setIcon(icon("folder"))
         self.browse.setIconSize(QSize(16, 16))

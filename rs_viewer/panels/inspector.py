@@ -141,7 +141,7 @@ class Inspector(QStackedWidget):
     def refresh_icons(self) -> None:
         """Take the palette's colours."""
         self.similar.setIcon(icon("similar"))
-        self.attention.setIcon(icon("attention"))
+        self.attention.setIcon(icon("attention", on_accent=False))
         self.clear_button.setIcon(icon("clear"))
         self.hint.refresh_icons()
 
