@@ -7,6 +7,7 @@ loader workers; labels are never interpolated. Tiles that hold rare classes are 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ class SampleMaker(Dataset[tuple[Tensor, Tensor]]):
 
     Args:
         sets: Where pieces come from.
-        augmentation: How.
+        augmentations: How; of those whose epoch has come, the last counts.
         length: Samples an epoch.
         full_range: Stored value that becomes 1.
         num_classes: Classes, for the balance of the draw.
@@ -33,14 +34,14 @@ class SampleMaker(Dataset[tuple[Tensor, Tensor]]):
     def __init__(
         self,
         sets: list[TileSet],
-        augmentation: Augmentation,
+        augmentations: Sequence[Augmentation],
         length: int,
         full_range: float,
         num_classes: int,
         seed: int,
     ) -> None:
         self.tiles = [tile for group in sets for tile in group.tiles]
-        self.augmentation = augmentation
+        self.augmentations = augmentations
         self.length = length
         self.full_range = full_range
         self.seed = seed
@@ -52,6 +53,7 @@ class SampleMaker(Dataset[tuple[Tensor, Tensor]]):
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that samples are drawn for."""
         self.epoch = epoch
+        self.augmentation = [a for a in self.augmentations if a.from_epoch <= epoch][-1]
         parts = [
             wanted * (group.weight if epoch >= group.from_epoch else 0.0)
             for group, wanted in zip(self.sets, self.wanted, strict=True)
@@ -71,8 +73,10 @@ class SampleMaker(Dataset[tuple[Tensor, Tensor]]):
         else:
             image, labels = self._piece(rng, size, size)
             if kind < self.augmentation.mosaic + self.augmentation.blobs:
+                image = self._recoloured(rng, image)
                 for _ in range(rng.integers(1, 4)):
                     other, other_labels = self._piece(rng, size, size)
+                    other = self._recoloured(rng, other)
                     inside = _blob(rng, size)
                     image, labels = torch.where(inside, other, image), torch.where(inside, other_labels, labels)
         return self._radiometry(rng, image / self.full_range), labels.long()
@@ -107,6 +111,13 @@ class SampleMaker(Dataset[tuple[Tensor, Tensor]]):
         if rng.random() < 0.5:
             image, labels = image.flip(-1), labels.flip(-1)
         return image, labels
+
+    def _recoloured(self, rng: np.random.Generator, image: Tensor) -> Tensor:
+        spread = self.augmentation.recolour
+        if not spread:
+            return image
+        gain = np.exp(rng.normal(0, spread) + rng.normal(0, spread / 4, (image.shape[0], 1, 1)))
+        return image * torch.from_numpy(gain.astype(np.float32))
 
     def _radiometry(self, rng: np.random.Generator, image: Tensor) -> Tensor:
         a = self.augmentation

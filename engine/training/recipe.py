@@ -84,6 +84,9 @@ class Augmentation(_Part):
         desaturate: Share of samples moved towards grey.
         blur: Share of samples blurred by 3 x 3 pixels.
         noise: Largest standard deviation of added noise, as a share of the full range.
+        recolour: Standard deviation of the logarithm of a gain drawn for each piece of a blob sample alone, so that
+            a class must be known by more than its brightness beside others.
+        from_epoch: First epoch in which samples are made this way.
     """
 
     crop_px: int = Field(default=192, ge=32)
@@ -97,6 +100,8 @@ class Augmentation(_Part):
     desaturate: float = 0.15
     blur: float = 0.2
     noise: float = 0.012
+    recolour: float = 0.0
+    from_epoch: int = Field(default=0, ge=0)
 
 
 class LossWeights(_Part):
@@ -109,8 +114,19 @@ class LossWeights(_Part):
     class_power: float = 0.25
 
 
+class Restart(_Part):
+    """A warm restart of the schedule (Loshchilov and Hutter 2017): from ``step`` on, anew from ``peak`` x the rate."""
+
+    step: int = Field(ge=1)
+    peak: float = Field(gt=0)
+
+
 class Optimisation(_Part):
-    """AdamW with linear warm-up and a cosine down to zero; an exponential moving average of the weights is kept."""
+    """AdamW with linear warm-up and cosines down to zero; an exponential moving average of the weights is kept.
+
+    ``keep`` says which state the checkpoint holds: the best by mIoU on the validation split, or the last, where later
+    epochs teach what that split does not ask for.
+    """
 
     steps: int = Field(ge=1)
     steps_per_epoch: int = Field(default=250, ge=1)
@@ -118,9 +134,11 @@ class Optimisation(_Part):
     learning_rate: float = Field(default=1.5e-3, gt=0)
     weight_decay: float = 0.05
     warmup_steps: int = 100
+    restarts: tuple[Restart, ...] = ()
     clip_norm: float = 1.0
     ema_decay: float = 0.99
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    keep: Literal["best", "last"] = "best"
     seed: int = 0
     loader_workers: int = 1
 
@@ -148,7 +166,7 @@ class Recipe(_Part):
     classes: tuple[CardClass, ...]
     bands: tuple[str, ...]
     data: tuple[TileSource | DemoSource, ...] = Field(min_length=1)
-    augmentation: Augmentation = Augmentation()
+    augmentation: tuple[Augmentation, ...] = Field(default=(Augmentation(),), min_length=1)
     loss: LossWeights = LossWeights()
     optimisation: Optimisation
     card: CardText

@@ -152,11 +152,16 @@ class SegmentationTask(L.LightningModule):
         ]
         optimizer = torch.optim.AdamW(groups, lr=o.learning_rate)
 
+        starts = [o.warmup_steps, *(restart.step for restart in o.restarts)]
+        peaks = [1.0, *(restart.peak for restart in o.restarts)]
+        stops = [*starts[1:], o.steps]
+
         def factor(step: int) -> float:
             if step < o.warmup_steps:
                 return (step + 1) / o.warmup_steps
-            done = (step - o.warmup_steps) / max(1, o.steps - o.warmup_steps)
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+            part = max(i for i, start in enumerate(starts) if start <= step)
+            done = (step - starts[part]) / max(1, stops[part] - starts[part])
+            return peaks[part] * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

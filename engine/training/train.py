@@ -1,8 +1,8 @@
 """Run a recipe: train, log, keep the best and the last state, and write the checkpoint with its card.
 
 Guarantees: an interrupted run goes on from its last epoch when started again with the same output folder; the
-checkpoint that comes out holds the averaged weights of the best epoch, with the scores of the validation split measured
-on exactly these weights.
+checkpoint that comes out holds the averaged weights of the epoch the recipe keeps, with the scores of the validation
+split measured on exactly these weights.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def train(recipe: Recipe, data_root: Path, out_dir: Path, *, fresh: bool = False
     last = out_dir / "states" / "last.ckpt"
     # The state is our own, written by this very run: Lightning's format is a pickle.
     trainer.fit(task, data, ckpt_path=str(last) if last.exists() and not fresh else None, weights_only=False)
-    state = torch.load(best.best_model_path or last, map_location="cpu", weights_only=False)
+    kept = best.best_model_path if o.keep == "best" else str(last)
+    state = torch.load(kept, map_location="cpu", weights_only=False)
     task.load_state_dict(state["state_dict"])
     evaluator = L.Trainer(logger=False, enable_checkpointing=False, enable_model_summary=False)
     table = evaluator.validate(task, data, verbose=False)[0]

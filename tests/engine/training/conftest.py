@@ -16,7 +16,7 @@ classes:
 bands: [red, green, blue]
 data:
   - {kind: tiles, folder: tiny, labels: {1: 0, 2: 1}, validation_remainders: [0, 1]}
-augmentation: {crop_px: 32}
+augmentation: [{crop_px: 32}]
 optimisation: {ema_decay: 0.5, steps: 4, steps_per_epoch: 2, batch: 2, warmup_steps: 1, loader_workers: 0, precision: 32-true, learning_rate: 0.01}
 card:
   title: Tiny
