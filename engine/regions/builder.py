@@ -25,7 +25,7 @@ from engine.regions.components import Looks, band_sample, find_areas, sampled_lo
 from engine.regions.edges import Colours, EdgeFollower
 from engine.regions.forest import LabelForest
 from engine.regions.result import RegionResult
-from engine.regions.runs import Ints
+from engine.regions.rows import GROUP, WindowAreas, WindowRow, compose_row
 from engine.regions.seams import Ground, Overlap, count_overlap, join_overlaps, look_alike, match
 from engine.regions.strips import StripMaps, StripStore, measure_strip
 from engine.regions.windows import WindowTable
@@ -39,8 +39,6 @@ DEFAULT_MIN_PIXELS = 32
 """Smaller regions join their best neighbour where nobody says otherwise."""
 MAX_SPECK_PX = 64
 """Specks are absorbed inside their window up to this size; larger ones are judged by colour and class at the end."""
-GROUP = 16
-"""Windows handled in one go: enough to spread the cost of a call, few enough to stay in the cache."""
 NOISE_SHARE = 0.05
 """Differences of mean values below this share of the scene's spread mean nothing."""
 
@@ -84,31 +82,6 @@ class Strip:
     image: Raster
 
 
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """A window whose areas have scene-wide labels, ``base + 1`` and on."""
-
-    col: int
-    base: int
-    labels: Labels
-    edges: tuple[Ints, Ints]
-    features: Array
-
-    @property
-    def stop(self) -> int:
-        return self.col + int(self.labels.shape[1])
-
-
-@dataclass
-class _Row:
-    """A row of windows that rows to come still touch."""
-
-    start: int
-    stop: int
-    windows: list[_Window]
-    matched: bool = False
-
-
 class RegionBuilder:
     """Builds the regions of a scene while its windows come in.
 
@@ -140,7 +113,7 @@ class RegionBuilder:
         self._store = StripStore(work_dir)
         self._forest = LabelForest()
         self._table = WindowTable(work_dir)
-        self._rows: list[_Row] = []
+        self._rows: list[WindowRow] = []
         self._next_row = 0
         self._looks: Looks | None = None
         self._base = 0
@@ -157,7 +130,7 @@ class RegionBuilder:
         """
         if not windows:
             return
-        row = _Row(windows[0].row, windows[0].row + int(windows[0].token_map.shape[0]), [])
+        row = WindowRow(windows[0].row, windows[0].row + int(windows[0].token_map.shape[0]), [])
         for first in range(0, len(windows), GROUP):
             group = windows[first : first + GROUP]
             maps = np.stack([window.token_map for window in group])
@@ -172,7 +145,7 @@ class RegionBuilder:
                 tokens = areas.tokens[mine]
                 self._table.add(window.window_index, tokens, window.features)
                 row.windows.append(
-                    _Window(
+                    WindowAreas(
                         window.col,
                         base + mine.start,
                         areas.labels[index],
@@ -280,7 +253,7 @@ class RegionBuilder:
         spread = np.sqrt(np.maximum(self._totals[2] / count - mean * mean, 0))
         return Colours(self._sample, mean, np.maximum(spread, 1e-9))
 
-    def _match_row(self, row: _Row, start: int, stop: int, ground: Ground) -> None:
+    def _match_row(self, row: WindowRow, start: int, stop: int, ground: Ground) -> None:
         """Measure the areas of a new row of windows, tell apart what they tell apart, match along the row."""
         row.matched = True
         noise = NOISE_SHARE * ground.scale
@@ -323,7 +296,7 @@ class RegionBuilder:
             self._looks = self._looks.resized(0, rows)
         return self._looks
 
-    def _compose(self, active: list[_Row], start: int, stop: int, ground: Ground) -> Labels:
+    def _compose(self, active: list[WindowRow], start: int, stop: int, ground: Ground) -> Labels:
         """Owners of the rows ``start`` to ``stop`` from all windows that cover them."""
         width = self._grid.width
         sheet = np.zeros((stop - start, width), np.int32)
@@ -331,7 +304,7 @@ class RegionBuilder:
         for row in active:
             top, bottom = max(row.start, start), min(row.stop, stop)
             at = top - start
-            lower = self._compose_row(row, top, bottom, ground, start)
+            lower = compose_row(row, top, bottom, width, self._forest.lookup, self._last_owners, ground, start)
             both = max(0, min(filled, bottom) - top)
             edge = self._last_owners if at == 0 else sheet[at - 1]
             if row.start >= start and row.start > 0 and edge is not None:
@@ -346,45 +319,6 @@ class RegionBuilder:
                 lower[:both] = canvas.result(0)
             sheet[at : bottom - start] = lower
             filled = max(filled, bottom)
-        return sheet
-
-    def _compose_row(self, row: _Row, top: int, bottom: int, ground: Ground, start: int) -> Labels:
-        """Owners of some rows from one row of windows."""
-        sheet = np.zeros((bottom - top, self._grid.width), np.int32)
-        settled = None if top == row.start else self._last_owners
-        filled = 0
-        waiting: list[tuple[int, int, Labels]] = []
-
-        def settle() -> None:
-            if not waiting:
-                return
-            shared = waiting[0][1]
-            canvas = Canvas([(top - start, col) for col, _, _ in waiting], bottom - top, shared)
-            for index, (col, _, labels) in enumerate(waiting):
-                band = slice(col, col + shared)
-                canvas.put(index, sheet[:, band], labels[:, :shared])
-                canvas.margin(
-                    index,
-                    left=sheet[:, col - 1] if col else None,
-                    right=labels[:, shared] if shared < labels.shape[1] else None,
-                    above=None if settled is None else settled[band],
-                )
-            lean = (shared + 1) / 2 - np.arange(shared + 2)
-            canvas.resolve(self._forest.lookup, lean, ground)
-            for index, (col, _, _) in enumerate(waiting):
-                sheet[:, col : col + shared] = canvas.result(index)
-            waiting.clear()
-
-        for window in row.windows:
-            labels = window.labels[top - row.start : bottom - row.start]
-            both = max(0, filled - window.col)
-            if waiting and (both != waiting[0][1] or window.col <= waiting[-1][0] + both or len(waiting) == GROUP):
-                settle()
-            if both:
-                waiting.append((window.col, both, labels))
-            sheet[:, window.col + both : window.stop] = labels[:, both:]
-            filled = max(filled, window.stop)
-        settle()
         return sheet
 
     def _rooted(self, labels: Labels) -> Labels:

@@ -1,7 +1,6 @@
 """Are regions worth clicking? Purity, boundary recall, seams, and SLIC superpixels as the yardstick.
 
-Guarantees: pixels without truth count nowhere; figures are ratios of pixel counts, so those of several scenes add up
-through :class:`Quality.counts`.
+Guarantees: pixels without truth count nowhere; figures are ratios of counts, and the counts of several scenes add up.
 """
 
 from __future__ import annotations
