@@ -9,7 +9,9 @@ import rasterio
 RECIPE = """
 name: tiny
 architecture: hook_competitive_segmenter
-config: {token_count: 4, embed_dim: 16, depth: 1, num_heads: 2, key_dim: 8, stem_width: 4, widths: [8, 8, 8], depths: [1, 1, 1]}
+config:
+  {token_count: 4, embed_dim: 16, depth: 1, num_heads: 2, key_dim: 8, stem_width: 4,
+   widths: [8, 8, 8], depths: [1, 1, 1]}
 classes:
   - {name: dark, color: "#000000"}
   - {name: bright, color: "#ffffff"}
@@ -17,7 +19,15 @@ bands: [red, green, blue]
 data:
   - {kind: tiles, folder: tiny, labels: {1: 0, 2: 1}, validation_remainders: [0, 1]}
 augmentation: [{crop_px: 32}]
-optimisation: {ema_decay: 0.5, steps: 4, steps_per_epoch: 2, batch: 2, warmup_steps: 1, loader_workers: 0, precision: 32-true, learning_rate: 0.01}
+optimisation:
+  ema_decay: 0.5
+  steps: 4
+  steps_per_epoch: 2
+  batch: 2
+  warmup_steps: 1
+  loader_workers: 0
+  precision: 32-true
+  learning_rate: 0.01
 card:
   title: Tiny
   description: Dark and bright.

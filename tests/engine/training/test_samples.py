@@ -16,7 +16,9 @@ def _maker(recipe: Recipe, root: Path, seed: int = 0) -> SampleMaker:
 
 def test_the_split_follows_the_name_and_loses_nothing(recipe_file: Path, tile_root: Path) -> None:
     recipe = load_recipe(recipe_file)
-    train, validation = ({t.name for g in load_split(recipe, tile_root, s) for t in g.tiles} for s in ("train", "validation"))
+    train, validation = (
+        {t.name for g in load_split(recipe, tile_root, s) for t in g.tiles} for s in ("train", "validation")
+    )
     assert not train & validation
     assert train | validation == {f"t{n}" for n in range(24)}
     assert validation == {n for n in train | validation if is_validation(n, (0, 1))}
@@ -49,7 +51,7 @@ def test_samples_keep_image_and_labels_together(recipe_file: Path, tile_root: Pa
         image, labels = maker[index]
         assert image.shape == (3, 32, 32)
         assert labels.shape == (32, 32)
-        assert 0 <= float(image.min())
+        assert float(image.min()) >= 0
         assert float(image.max()) <= 1
         assert set(labels.unique().tolist()) <= {0, 1, 255}
         for code in (0, 1):

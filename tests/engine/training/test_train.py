@@ -9,7 +9,9 @@ from engine.training.recipe import load_recipe
 from engine.training.train import train
 
 
-def test_a_trained_checkpoint_loads_and_scores_as_its_card_says(recipe_file: Path, tile_root: Path, tmp_path: Path) -> None:
+def test_a_trained_checkpoint_loads_and_scores_as_its_card_says(
+    recipe_file: Path, tile_root: Path, tmp_path: Path
+) -> None:
     recipe = load_recipe(recipe_file, ["optimisation.steps=40", "optimisation.steps_per_epoch=20"])
     trained = train(recipe, tile_root, tmp_path / "out")
     model = load_model(trained.checkpoint)
@@ -24,20 +26,20 @@ def test_a_run_continues_from_its_last_epoch(recipe_file: Path, tile_root: Path,
     # The same run, stopped after its first epoch: the schedule still aims at four steps.
     import engine.training.train as module
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     class Stopper(module.L.Callback):
         def on_train_epoch_start(self, trainer: object, task: object) -> None:
             if trainer.current_epoch == 1:  # type: ignore[attr-defined]
-                raise Stop
+                raise StopError
 
     progress = module.RichProgressBar
     try:
         module.RichProgressBar = Stopper  # type: ignore[misc,assignment]
         try:
             train(load_recipe(recipe_file), tile_root, tmp_path / "parts")
-        except Stop:
+        except StopError:
             assert (tmp_path / "parts" / "states" / "last.ckpt").exists()
         else:
             raise AssertionError("the run was not stopped")
@@ -58,8 +60,17 @@ def test_the_command_line_trains_and_evaluates(recipe_file: Path, tile_root: Pat
     report = tmp_path / "report.json"
     result = CliRunner().invoke(
         app,
-        ["evaluate", str(out / "tiny.safetensors"), "--data", str(tile_root), "--recipe", str(recipe_file), "--no-regions"]
-        + ["--out", str(report)],
+        [
+            "evaluate",
+            str(out / "tiny.safetensors"),
+            "--data",
+            str(tile_root),
+            "--recipe",
+            str(recipe_file),
+            "--no-regions",
+            "--out",
+            str(report),
+        ],
     )
     assert result.exit_code == 0, result.output
     assert report.exists()
