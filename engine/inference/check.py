@@ -64,7 +64,8 @@ def check_run(scene: Scene, card: ModelCard, options: AnalysisOptions) -> RunChe
             where="model",
             remedy="Choose a model whose task is segmentation.",
         )
-    if np.dtype(scene.dtype).kind not in "uif":
+    # Not through numpy: GDAL has complex types, complex_int16 among them, that numpy does not know.
+    if scene.dtype.startswith("complex"):
         raise SceneError(
             f"the scene holds {scene.dtype} values, models take real numbers",
             where=scene.name,

@@ -74,10 +74,11 @@ class SampleMaker(Dataset[tuple[Tensor, Tensor]]):
             image, labels = self._piece(rng, size, size)
             if kind < self.augmentation.mosaic + self.augmentation.blobs:
                 image = self._recoloured(rng, image)
-                for _ in range(rng.integers(1, 4)):
+                fewest, most = self.augmentation.pastes
+                for _ in range(rng.integers(fewest, most + 1)):
                     other, other_labels = self._piece(rng, size, size)
                     other = self._recoloured(rng, other)
-                    inside = _blob(rng, size)
+                    inside = _blob(rng, size, self.augmentation)
                     image, labels = torch.where(inside, other, image), torch.where(inside, other_labels, labels)
         return self._radiometry(rng, image / self.full_range), labels.long()
 
@@ -135,11 +136,14 @@ class SampleMaker(Dataset[tuple[Tensor, Tensor]]):
         return (image + torch.from_numpy(noise.astype(np.float32))).clamp(0, 1)
 
 
-def _blob(rng: np.random.Generator, size: int) -> Tensor:
-    cells = int(rng.integers(2, 6))
+def _blob(rng: np.random.Generator, size: int, augmentation: Augmentation) -> Tensor:
+    fewest, most = augmentation.blob_cells
+    cells = int(rng.integers(fewest, most + 1))
     field = torch.from_numpy(rng.standard_normal((1, 1, cells, cells), dtype=np.float32))
     smooth = F.interpolate(field, (size, size), mode="bicubic", align_corners=True)[0, 0]
-    return smooth > rng.normal(0, 0.3)
+    if augmentation.blob_cover is None:
+        return smooth > rng.normal(0, 0.3)
+    return smooth > torch.quantile(smooth, 1.0 - rng.uniform(*augmentation.blob_cover))
 
 
 def _histogram(sets: list[TileSet], num_classes: int) -> list[np.ndarray]:

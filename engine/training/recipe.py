@@ -76,6 +76,9 @@ class Augmentation(_Part):
         crop_px: Edge of a sample.
         mosaic: Share of samples that are 2 x 2 mosaics of pieces of four tiles.
         blobs: Share of samples in which other tiles show through smooth random shapes (shores, not straight seams).
+        blob_cells: Fewest and most cells along the edge of the noise that shapes blobs: more cells, smaller blobs.
+        blob_cover: Smallest and largest share of the sample one tile's blobs cover; None lets it fall about one half.
+        pastes: Fewest and most tiles that show through.
         scale: Smallest and largest zoom of a piece.
         gain: Standard deviation of the logarithm of the brightness gain.
         band_gain: The same for each band alone.
@@ -92,6 +95,9 @@ class Augmentation(_Part):
     crop_px: int = Field(default=192, ge=32)
     mosaic: float = 0.3
     blobs: float = 0.25
+    blob_cells: tuple[int, int] = (2, 5)
+    blob_cover: tuple[float, float] | None = None
+    pastes: tuple[int, int] = (1, 3)
     scale: tuple[float, float] = (0.7, 1.4)
     gain: float = 0.2
     band_gain: float = 0.08

@@ -55,9 +55,10 @@ def evaluate_regions(
             f"{len(tiles)} tiles are too few for a scene of {SCENE_TILES} x {SCENE_TILES}", remedy="Use --no-regions."
         )
     ours, slic_same, seams, needed = Quality(0, 0, 0, 0, 0), Quality(0, 0, 0, 0, 0), SeamShare(0, 0, 0, 0), 0
+    tile_px = (layouts[0][1].shape[0] // SCENE_TILES, layouts[0][1].shape[1] // SCENE_TILES)
     for number, (image, truth) in enumerate(layouts):
         with tempfile.TemporaryDirectory() as folder:
-            labels, lines_x, lines_y = _regions_of(model, image, Path(folder))
+            labels, lines_x, lines_y = _regions_of(model, image, tile_px, Path(folder))
         quality = measure(labels, truth, IGNORE)
         ours += quality
         seams += seam_share(labels, lines_x, lines_y)
@@ -107,7 +108,9 @@ def _layouts(tiles: list[Tile]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield image, truth
 
 
-def _regions_of(model: LoadedModel, image: np.ndarray, folder: Path) -> tuple[np.ndarray, list[int], list[int]]:
+def _regions_of(
+    model: LoadedModel, image: np.ndarray, tile_px: tuple[int, int], folder: Path
+) -> tuple[np.ndarray, list[int], list[int]]:
     path = folder / "scene.tif"
     gsd_m = model.card.gsd_m or 1.0
     with rasterio.open(
@@ -131,4 +134,6 @@ def _regions_of(model: LoadedModel, image: np.ndarray, folder: Path) -> tuple[np
         plan, labels = analysis.plan, analysis.read("regions")
     height, width = labels.shape
     lines_x = window_lines(plan.col_starts, plan.window_px, width)
-    return labels, lines_x, window_lines(plan.row_starts, plan.window_px, height)
+    lines_y = window_lines(plan.row_starts, plan.window_px, height)
+    # Where a line falls on the edge of a tile there is a true border: it says nothing about windows.
+    return labels, [x for x in lines_x if x % tile_px[1]], [y for y in lines_y if y % tile_px[0]]
