@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from inference_fakes import make_card, smooth_noise, write_scene
 
-from engine.errors import BandError, GroundResolutionWarning, OptionError, RadiometryWarning
+from engine.errors import BandError, GroundResolutionWarning, OptionError, RadiometryWarning, SceneError
 from engine.inference import AnalysisOptions, check_run
 from engine.models.card import Scaling
 from engine.scene import Scene
@@ -121,3 +121,14 @@ def test_only_segmentation_models_draw_maps(tmp_path) -> None:
     path = write_scene(tmp_path / "a.tif", smooth_noise((3, 60, 80)))
     with pytest.raises(OptionError, match="segmentation"):
         check(path, make_card(task="classification"))
+
+
+@pytest.mark.parametrize("dtype", ["complex_int16", "complex64"])
+def test_complex_values_are_refused_in_a_sentence(tmp_path, dtype) -> None:
+    import rasterio
+
+    path = tmp_path / "slc.tif"
+    with rasterio.open(path, "w", driver="GTiff", width=20, height=20, count=1, dtype=dtype):
+        pass
+    with pytest.raises(SceneError, match="magnitude"):
+        check(path, bands=(1, 1, 1))
