@@ -58,15 +58,17 @@ def train(recipe: Recipe, data_root: Path, out_dir: Path, *, fresh: bool = False
     task = SegmentationTask(model, recipe, scaling, data.training.class_shares)
     out_dir.mkdir(parents=True, exist_ok=True)
     o = recipe.optimisation
-    best = ModelCheckpoint(
-        out_dir / "states", filename="best", monitor="miou", mode="max", save_last=True, enable_version_counter=False
-    )
+    states = out_dir / "states"
+    best = ModelCheckpoint(states, filename="best", monitor="miou", mode="max", enable_version_counter=False)
+    # A keeper of its own: `save_last` writes only when the best changes, and a run must go on from its last epoch.
+    latest = ModelCheckpoint(states, filename="last", enable_version_counter=False)
     trainer = L.Trainer(
         max_steps=o.steps,
         precision=o.precision,
         gradient_clip_val=o.clip_norm,
         callbacks=[
             best,
+            latest,
             EMAWeightAveraging(decay=o.ema_decay, update_starting_at_step=o.warmup_steps),
             RichProgressBar(),
         ],
@@ -79,7 +81,7 @@ def train(recipe: Recipe, data_root: Path, out_dir: Path, *, fresh: bool = False
         log_every_n_steps=20,
         enable_model_summary=False,
     )
-    last = out_dir / "states" / "last.ckpt"
+    last = states / "last.ckpt"
     # The state is our own, written by this very run: Lightning's format is a pickle.
     trainer.fit(task, data, ckpt_path=str(last) if last.exists() and not fresh else None, weights_only=False)
     kept = best.best_model_path if o.keep == "best" else str(last)
