@@ -109,6 +109,7 @@ class Catalogue(QObject):
         self._panel.device.show_devices(devices)
         self._show_device()
         self._found("devices")
+        self._jobs.submit("Getting the engine ready", tasks.warm_engine, lane="device")
 
     def _show_device(self) -> None:
         chosen = self._panel.device.chosen

@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from engine.scene import Scene
 
 RESULT_SUFFIX = "_analysis"
+WANTED_SOON = ("engine.inference.pipeline", "engine.inference.attention", "engine.regions.similarity", "engine.export")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,13 @@ def find_devices(context: Context) -> tuple[DeviceInfo, ...]:
 
     leave_a_core_free()
     return tuple(list_devices())
+
+
+def warm_engine(context: Context) -> None:
+    """Import what a run, a look at its result and an export need, before somebody waits for them."""
+    for name in WANTED_SOON:
+        context.raise_if_cancelled()
+        import_module(name)
 
 
 def find_models(context: Context, extra: Sequence[str | Path] = ()) -> Models:

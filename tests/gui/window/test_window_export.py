@@ -5,8 +5,8 @@ from __future__ import annotations
 import geopandas as gpd
 import pytest
 import rasterio
-from conftest import WAIT_MS, dialogs
 from PySide6.QtCore import Qt
+from window_parts import WAIT_MS, dialogs
 
 
 @pytest.fixture

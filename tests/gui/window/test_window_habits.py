@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import WAIT_MS
 from PySide6.QtCore import QByteArray, QSettings, Qt
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import (
@@ -18,6 +17,7 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QScrollBar,
 )
+from window_parts import WAIT_MS
 
 from engine.resources import resources_dir
 from rs_viewer.actions import MENUS, SEPARATOR, SPECS, SUBMENUS, TOOLBAR

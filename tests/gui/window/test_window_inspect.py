@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import WAIT_MS
+from window_parts import WAIT_MS
 
 from rs_viewer import format as fmt
 

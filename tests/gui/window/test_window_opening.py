@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import rasterio
-from conftest import WAIT_MS, dialogs, write_scene
 from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QMenu
+from window_parts import WAIT_MS, dialogs, write_scene
 
 
 def drop(window, *paths):

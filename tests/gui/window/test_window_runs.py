@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import filecmp
-import os
 import threading
 
 import pytest
-from conftest import WAIT_MS, dialogs, write_scene
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QMessageBox
+from window_parts import WAIT_MS, dialogs, write_scene
 
 from engine.inference.events import Started, StripWritten, WindowDone
+from rs_viewer import tasks
 
 
 @pytest.fixture
@@ -174,7 +174,6 @@ def test_a_scene_with_too_few_bands_is_refused_before_the_run(window, qtbot, tmp
     qtbot.waitUntil(lambda: "band" in notice.label.text(), timeout=WAIT_MS)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a folder that nobody can write to is made from a file here")
 def test_an_output_path_through_a_file_is_refused(opened, qtbot, tmp_path):
     (tmp_path / "file").write_text("")
     opened.analysis_panel.set_out_dir(str(tmp_path / "file" / "result"))
@@ -183,6 +182,33 @@ def test_an_output_path_through_a_file_is_refused(opened, qtbot, tmp_path):
     assert "folder" in dialogs()[0].text()
     assert not opened.runs.running
     assert opened.workspace.scene is not None
+
+
+def test_an_interrupted_analysis_that_is_opened_offers_to_go_on(tall, qtbot, tmp_path):
+    start_and_wait_for_a_strip(tall, qtbot)
+    with qtbot.waitSignal(tall.runs.stopped, timeout=WAIT_MS):
+        tall.runs.cancel()
+    tall.workspace.close_all()
+    tall.opener.open([str(tmp_path / "result")])
+    qtbot.waitUntil(lambda: tall.analysis_panel.resume.isVisible(), timeout=WAIT_MS)
+    assert tall.analysis_panel.out_dir.text() == str(tmp_path / "result")
+    assert not tall.workspace.analysis.complete
+    assert not tall.commands["export"].isEnabled()
+    with qtbot.waitSignal(tall.runs.finished, timeout=WAIT_MS):
+        tall.analysis_panel.overwrite.click()
+    assert tall.workspace.analysis.complete
+
+
+def test_results_go_beside_the_scene_or_to_the_documents(tmp_path):
+    documents = tmp_path / "documents"
+    scene = write_scene(tmp_path / "scene.tif")
+    assert tasks.default_out_dir([str(scene)], documents) == str(tmp_path / "scene_analysis")
+    web = "https://example.org/data/image.tif"
+    assert tasks.default_out_dir([web], documents) == str(documents / "RS Viewer" / "image_analysis")
+    assert tasks.free_out_dir(tmp_path / "new") == str(tmp_path / "new")
+    (tmp_path / "done").mkdir()
+    (tmp_path / "done" / "analysis.json").write_text("{}")
+    assert tasks.free_out_dir(tmp_path / "done") == str(tmp_path / "done-2")
 
 
 def answer_close_question(button_text):
@@ -217,8 +243,6 @@ def test_closing_during_a_run_cancels_waits_and_keeps_what_is_done(tall, qtbot, 
 
 
 def test_a_fault_of_the_program_is_shown_with_details_and_the_window_stays(opened, qtbot, monkeypatch):
-    from rs_viewer import tasks
-
     def broken(*args, **kwargs):
         raise ZeroDivisionError("made by a test")
 
