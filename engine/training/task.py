@@ -103,11 +103,17 @@ class SegmentationTask(L.LightningModule):
         super().__init__()
         self.model = model
         self.recipe = recipe
+        self._scaling = scaling
         weights = torch.tensor(class_shares, dtype=torch.float32) ** -recipe.loss.class_power
         self.register_buffer("class_weights", weights / weights.mean())
         self.register_buffer("mean", torch.tensor(scaling.mean)[:, None, None])
         self.register_buffer("std", torch.tensor(scaling.std)[:, None, None])
         self.confusion = MulticlassConfusionMatrix(len(recipe.classes), ignore_index=IGNORE)
+
+    def scaling(self) -> Scaling:
+        """The scaling in force: that of the run's first start, which its states carry."""
+        mean, std = (tuple(round(float(v), 4) for v in part.flatten()) for part in (self.mean, self.std))
+        return self._scaling.model_copy(update={"mean": mean, "std": std})
 
     def normalise(self, images: Tensor) -> Tensor:
         """Bring images of 0 to 1 to the model's input."""

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, Ric
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from engine.errors import TrainingError
-from engine.models.card import ModelCard
+from engine.models.card import ModelCard, Scaling
 from engine.models.checkpoint import save_checkpoint
 from engine.models.registry import create
 from engine.training.recipe import Recipe
@@ -89,20 +89,27 @@ def train(recipe: Recipe, data_root: Path, out_dir: Path, *, fresh: bool = False
     task.load_state_dict(state["state_dict"])
     evaluator = L.Trainer(logger=False, enable_checkpointing=False, enable_model_summary=False)
     table = evaluator.validate(task, data, verbose=False)[0]
-    card = make_card(recipe, data, model, table)
+    card = make_card(recipe, task.scaling(), len(data.validation), table)
     checkpoint = out_dir / f"{recipe.name}.safetensors"
     save_checkpoint(checkpoint, model, card)
     return Trained(checkpoint, card)
 
 
-def make_card(recipe: Recipe, data: TileData, model: torch.nn.Module, table: Any) -> ModelCard:
-    """Write the card of a trained model from its recipe and the scores just measured."""
+def make_card(recipe: Recipe, scaling: Scaling, tiles: int, table: Any) -> ModelCard:
+    """Write the card of a trained model.
+
+    Args:
+        recipe: Its recipe.
+        scaling: The scaling its weights were trained and scored with.
+        tiles: Validation tiles.
+        table: The scores just measured on them.
+    """
     names = [entry.name for entry in recipe.classes]
     scores = {
         "miou": round(float(table["miou"]), 4),
         "pixel_accuracy": round(float(table["accuracy"]), 4),
         "iou": {name: round(float(table[f"iou/{name}"]), 4) for name in names},
-        "tiles": len(data.validation),
+        "tiles": tiles,
     }
     text = recipe.card
     return ModelCard(
@@ -114,7 +121,7 @@ def make_card(recipe: Recipe, data: TileData, model: torch.nn.Module, table: Any
         task="segmentation",
         classes=recipe.classes,
         bands=recipe.bands,
-        scaling=data.measure_scaling(),
+        scaling=scaling,
         window_px=text.window_px,
         overlap_px=text.overlap_px,
         gsd_m=text.gsd_m,
