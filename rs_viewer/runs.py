@@ -81,6 +81,7 @@ class Runs(QObject):
         self._scene: OpenScene | None = None
         self._live: OpenAnalysis | None = None
         self._waiting: Analysis | None = None
+        self._said: set[str] = set()
         self._check = Latest(jobs, "Checking the scene against the model", parent=self)
         self._check.answered.connect(self._checked)
         self._check.failed.connect(self._check_failed)
@@ -103,6 +104,7 @@ class Runs(QObject):
 
     def _scene_changed(self, scene: OpenScene | None) -> None:
         self.panel.set_scene(scene is not None)
+        self._said = {item.message for item in scene.scene.warnings} if scene is not None else set()
         self.drawn_roi = self.file_roi = None
         self._map.set_roi(None)
         self.panel.set_area("scene")
@@ -178,6 +180,7 @@ class Runs(QObject):
         if self.running:
             return
         self._waiting = found.waiting
+        self._said |= set(found.warnings)
         self.panel.show_check("\n\n".join((found.refusal,) if found.refusal else found.warnings))
         self.panel.offer_resume(
             "An interrupted analysis waits in this folder. Resume it with its own model and options, or start over."
@@ -255,7 +258,8 @@ class Runs(QObject):
             text = f"{name}… {fmt.percent(event.fraction)}"
             self._progress(WINDOWS_PART + (1 - WINDOWS_PART) * (begin + part * event.fraction), text)
         elif isinstance(event, WarningRaised):
-            self.warned.emit(event.warning.message)
+            if event.warning.message not in self._said:
+                self.warned.emit(event.warning.message)
 
     def _show_windows(self, done: int, total: int, rate: float | None, left: float | None) -> None:
         text = f"{fmt.count(done)} of {fmt.count(total)} windows"
