@@ -257,9 +257,8 @@ class Runs(QObject):
             name = STAGE_NAMES.get(event.stage, event.stage.capitalize())
             text = f"{name}… {fmt.percent(event.fraction)}"
             self._progress(WINDOWS_PART + (1 - WINDOWS_PART) * (begin + part * event.fraction), text)
-        elif isinstance(event, WarningRaised):
-            if event.warning.message not in self._said:
-                self.warned.emit(event.warning.message)
+        elif isinstance(event, WarningRaised) and event.warning.message not in self._said:
+            self.warned.emit(event.warning.message)
 
     def _show_windows(self, done: int, total: int, rate: float | None, left: float | None) -> None:
         text = f"{fmt.count(done)} of {fmt.count(total)} windows"
