@@ -21,6 +21,7 @@ from engine.models.catalog import find_model
 from engine.models.checkpoint import load_checkpoint, sha256
 from engine.models.folding import fold_checked
 from engine.models.output import TokenOutput
+from engine.models.pointwise import swap_pointwise
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -80,6 +81,8 @@ class LoadedModel:
         try:
             module = module.requires_grad_(False).to(device)
             module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if device.type == "cpu":
+                swap_pointwise(module)
             return LoadedModel(
                 module,
                 self.card,
