@@ -82,7 +82,7 @@ def _packages() -> Iterator[Check]:
     if missing:
         yield Check("packages", "fail", f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}")
     if not all(found[name] for name in _TRAINING):
-        yield Check("training", "warn", "the training extra is not installed", "pip install 'rs-viewer[train]'")
+        yield Check("training", "warn", "the training extra is not installed", "pip install '.[train]' in the clone")
     if _version("opencv-python"):
         yield Check(
             "opencv-python",

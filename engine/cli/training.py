@@ -145,5 +145,6 @@ def _need_training_extra() -> None:
     missing = [name for name in ("lightning", "torchmetrics") if importlib.util.find_spec(name) is None]
     if missing:
         raise TrainingError(
-            f"training needs {' and '.join(missing)}", remedy="Install the extra: pip install 'rs-viewer[train]'."
+            f"training needs {' and '.join(missing)}",
+            remedy="Install the extra: pip install '.[train]' in the clone of RS Viewer.",
         )
