@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from engine.errors import ExportError, OptionError
 from engine.export.formats import Layer, format_for
-from engine.export.pam import sidecar
-from engine.export.qml import class_palette, kept_palette, style
+from engine.export.qml import kept_palette, style
 from engine.export.raster import palette_for, write_map
 from engine.export.vector import write_regions
 from engine.export.writing import check_target, whole_file, write_text
+from engine.inference.pam import class_palette, sidecar
 
 if TYPE_CHECKING:
     from engine.inference.analysis import Analysis

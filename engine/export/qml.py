@@ -9,26 +9,12 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from engine.inference.pam import PaletteEntry, rgb
 from engine.models.card import CardClass
 
 _POLYGONS = "2"  # QGIS's code for the geometry type
-
-
-@dataclass(frozen=True, slots=True)
-class PaletteEntry:
-    """A raster value with its name and colour ``#rrggbb``."""
-
-    value: int
-    name: str
-    color: str
-
-
-def class_palette(classes: Sequence[CardClass]) -> list[PaletteEntry]:
-    """The palette of a class map: codes are places in the card's list."""
-    return [PaletteEntry(code, cls.name, cls.color) for code, cls in enumerate(classes)]
 
 
 def style(classes: Sequence[CardClass], palette: Sequence[PaletteEntry], *, attribute: str = "class") -> str:
@@ -122,11 +108,6 @@ def _document(root: ET.Element) -> str:
     ET.indent(root)
     body = ET.tostring(root, encoding="unicode")
     return f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{body}\n"
-
-
-def rgb(color: str) -> tuple[int, int, int]:
-    """Red, green and blue of ``#rrggbb``."""
-    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
 def _rgba(color: str) -> str:

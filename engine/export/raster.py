@@ -22,7 +22,7 @@ from rasterio.windows import Window
 from engine.errors import CancelledError, OutputError, RegionWarning
 from engine.export.formats import Layer
 from engine.export.provenance import provenance
-from engine.export.qml import PaletteEntry, class_palette, rgb
+from engine.inference.pam import PaletteEntry, class_palette, rgb
 
 if TYPE_CHECKING:
     from engine.inference.analysis import Analysis

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ from rasterio.windows import Window
 
 from engine.errors import CancelledError, OutputError
 from engine.inference.info import NODATA_CLASS, NODATA_CONFIDENCE, NODATA_REGION
+from engine.inference.pam import class_palette, sidecar
 from engine.models.card import CardClass
 from engine.scene import Grid
 
@@ -187,24 +187,5 @@ def _palette(classes: Sequence[CardClass]) -> dict[int, tuple[int, int, int, int
 
 
 def _write_names(path: Path, classes: Sequence[CardClass]) -> None:
-    """Write category names and an attribute table where GDAL and QGIS look for them, in ``<file>.aux.xml``."""
-    root = ET.Element("PAMDataset")
-    band = ET.SubElement(root, "PAMRasterBand", band="1")
-    names = ET.SubElement(band, "CategoryNames")
-    for entry in classes:
-        ET.SubElement(names, "Category").text = entry.name
-    table = ET.SubElement(band, "GDALRasterAttributeTable", tableType="thematic")
-    # Types and usages as GDAL numbers them: 0 integer, 2 text; 5 value, 2 name, 6 to 8 red, green, blue.
-    columns = (("Value", 0, 5), ("Class", 2, 2), ("Red", 0, 6), ("Green", 0, 7), ("Blue", 0, 8))
-    for index, (name, kind, usage) in enumerate(columns):
-        field = ET.SubElement(table, "FieldDefn", index=str(index))
-        ET.SubElement(field, "Name").text = name
-        ET.SubElement(field, "Type").text = str(kind)
-        ET.SubElement(field, "Usage").text = str(usage)
-    for code, entry in enumerate(classes):
-        row = ET.SubElement(table, "Row", index=str(code))
-        for value in (code, entry.name, *bytes.fromhex(entry.color[1:])):
-            ET.SubElement(row, "F").text = str(value)
-    ET.indent(root, " ")
-    names_path = path.with_name(path.name + ".aux.xml")
-    names_path.write_text(ET.tostring(root, encoding="unicode") + "\n", encoding="utf-8")
+    text = sidecar(class_palette(classes), category_names=True)
+    path.with_name(path.name + ".aux.xml").write_text(text, encoding="utf-8")

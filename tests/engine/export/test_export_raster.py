@@ -89,7 +89,8 @@ def test_one_style_serves_a_raster_and_polygons_of_the_same_name(analysis: Analy
 
 
 def test_a_style_with_odd_names_is_still_xml() -> None:
-    from engine.export.qml import class_palette, style
+    from engine.export.qml import style
+    from engine.inference.pam import class_palette
     from engine.models.card import CardClass
 
     classes = [CardClass(name='<a & "b">', color="#102030")]

@@ -1,17 +1,33 @@
 """The ``.aux.xml`` beside a raster: category names and an attribute table, where GDAL programs look for them.
 
-Guarantees: GDAL, QGIS and ArcGIS read names and colours from it without a style of their own.
+The maps of an analysis and the rasters exported from it share this one writer. Guarantees: GDAL, QGIS and ArcGIS read
+names and colours from it without a style of their own.
 """
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from engine.export.qml import PaletteEntry, rgb
+from engine.models.card import CardClass
 
 _INTEGER, _REAL, _TEXT = "0", "1", "2"
 _GENERIC, _NAME, _MIN_MAX, _RED, _GREEN, _BLUE = "0", "2", "5", "6", "7", "8"
+
+
+@dataclass(frozen=True, slots=True)
+class PaletteEntry:
+    """A raster value with its name and colour ``#rrggbb``."""
+
+    value: int
+    name: str
+    color: str
+
+
+def class_palette(classes: Sequence[CardClass]) -> list[PaletteEntry]:
+    """The palette of a class map: codes are places in the card's list."""
+    return [PaletteEntry(code, cls.name, cls.color) for code, cls in enumerate(classes)]
 
 
 def sidecar(palette: Sequence[PaletteEntry], *, category_names: bool) -> str:
@@ -48,3 +64,8 @@ def sidecar(palette: Sequence[PaletteEntry], *, category_names: bool) -> str:
             ET.SubElement(row, "F").text = str(cell)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"
+
+
+def rgb(color: str) -> tuple[int, int, int]:
+    """Red, green and blue of ``#rrggbb``."""
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
