@@ -16,7 +16,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from engine.training.recipe import Augmentation
-from engine.training.tiles import IGNORE, TileSet
+from engine.training.tiles import IGNORE, Tile, TileSet
+
+_TONE_TRIES = 8
+"""Draws of a tile that may hold nothing but the class itself."""
 
 
 class SampleMaker(Dataset[tuple[Tensor, Tensor]]):
@@ -92,7 +95,7 @@ class SampleMaker(Dataset[tuple[Tensor, Tensor]]):
         return image, labels
 
     def _piece(self, rng: np.random.Generator, height: int, width: int) -> tuple[Tensor, Tensor]:
-        tile = self.tiles[min(len(self.tiles) - 1, int(np.searchsorted(self.chances, rng.random(), side="right")))]
+        tile = self._draw(rng)
         low, high = self.augmentation.scale
         scale = math.exp(rng.uniform(math.log(low), math.log(high)))
         full_h, full_w = tile.labels.shape
@@ -111,7 +114,26 @@ class SampleMaker(Dataset[tuple[Tensor, Tensor]]):
             image, labels = torch.rot90(image, turns, (1, 2)), torch.rot90(labels, turns, (0, 1))
         if rng.random() < 0.5:
             image, labels = image.flip(-1), labels.flip(-1)
-        return image, labels
+        return self._retoned(rng, image, labels), labels
+
+    def _retoned(self, rng: np.random.Generator, image: Tensor, labels: Tensor) -> Tensor:
+        """Give each class, by its chance, the mean colour of land of another class; its texture stays."""
+        for code, chance in self.augmentation.retone.items():
+            inside = labels == code
+            if not inside.any() or rng.random() >= chance:
+                continue
+            for _ in range(_TONE_TRIES):
+                other = self._draw(rng)
+                outside = (other.labels != code) & (other.labels != IGNORE)
+                if outside.any():
+                    tone = torch.from_numpy(other.image[:, outside].mean(axis=1).astype(np.float32))
+                    step = (tone - image[:, inside].mean(dim=1)) * float(rng.uniform(0.3, 1.1))
+                    image = torch.where(inside, image + step[:, None, None], image)
+                    break
+        return image
+
+    def _draw(self, rng: np.random.Generator) -> Tile:
+        return self.tiles[min(len(self.tiles) - 1, int(np.searchsorted(self.chances, rng.random(), side="right")))]
 
     def _recoloured(self, rng: np.random.Generator, image: Tensor) -> Tensor:
         spread = self.augmentation.recolour

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.errors import TrainingError
 from engine.models.card import CardClass
@@ -89,6 +89,8 @@ class Augmentation(_Part):
         noise: Largest standard deviation of added noise, as a share of the full range.
         recolour: Standard deviation of the logarithm of a gain drawn for each piece of a blob sample alone, so that
             a class must be known by more than its brightness beside others.
+        retone: Class code to the chance that a piece's pixels of it take on the mean colour of land of another class,
+            texture kept: what is known by its smoothness (murky lakes) must not hang on its colour.
         from_epoch: First epoch in which samples are made this way.
     """
 
@@ -107,6 +109,7 @@ class Augmentation(_Part):
     blur: float = 0.2
     noise: float = 0.012
     recolour: float = 0.0
+    retone: dict[int, float] = Field(default_factory=dict)
     from_epoch: int = Field(default=0, ge=0)
 
 
@@ -121,10 +124,14 @@ class LossWeights(_Part):
 
 
 class Restart(_Part):
-    """A warm restart of the schedule (Loshchilov and Hutter 2017): from ``step`` on, anew from ``peak`` x the rate."""
+    """A warm restart of the schedule (Loshchilov and Hutter 2017): from ``step`` on, anew from ``peak`` x the rate.
+
+    ``from_average`` goes on from the averaged weights, with a fresh optimiser; ``step`` must then begin an epoch.
+    """
 
     step: int = Field(ge=1)
     peak: float = Field(gt=0)
+    from_average: bool = False
 
 
 class Optimisation(_Part):
@@ -147,6 +154,13 @@ class Optimisation(_Part):
     keep: Literal["best", "last"] = "best"
     seed: int = 0
     loader_workers: int = 1
+
+    @model_validator(mode="after")
+    def _restarts_begin_epochs(self) -> Self:
+        for restart in self.restarts:
+            if restart.from_average and restart.step % self.steps_per_epoch:
+                raise ValueError(f"the restart at step {restart.step} begins no epoch of {self.steps_per_epoch} steps")
+        return self
 
 
 class CardText(_Part):

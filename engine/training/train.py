@@ -20,8 +20,23 @@ from engine.errors import TrainingError
 from engine.models.card import ModelCard, Scaling
 from engine.models.checkpoint import save_checkpoint
 from engine.models.registry import create
-from engine.training.recipe import Recipe
+from engine.training.recipe import Optimisation, Recipe
 from engine.training.task import SegmentationTask, TileData
+
+
+class Averaging(EMAWeightAveraging):
+    """The moving average of the weights; restarts that ask for it go on from there, with a fresh optimiser."""
+
+    def __init__(self, optimisation: Optimisation) -> None:
+        super().__init__(decay=optimisation.ema_decay, update_starting_at_step=optimisation.warmup_steps)
+        self._steps = {restart.step for restart in optimisation.restarts if restart.from_average}
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Where a restart asks for it, take over the average."""
+        if trainer.global_step in self._steps:
+            self._copy_average_to_current(pl_module)
+            for optimizer in trainer.optimizers:
+                optimizer.state.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +84,7 @@ def train(recipe: Recipe, data_root: Path, out_dir: Path, *, fresh: bool = False
         callbacks=[
             best,
             latest,
-            EMAWeightAveraging(decay=o.ema_decay, update_starting_at_step=o.warmup_steps),
+            Averaging(o),
             RichProgressBar(),
         ],
         logger=[

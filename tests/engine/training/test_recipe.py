@@ -25,6 +25,13 @@ def test_an_override_without_a_value_is_refused(recipe_file: Path) -> None:
         load_recipe(recipe_file, ["optimisation.steps"])
 
 
+def test_a_restart_from_the_average_must_begin_an_epoch(recipe_file: Path) -> None:
+    restart = "optimisation.restarts=[{step: %d, peak: 0.5, from_average: true}]"
+    assert load_recipe(recipe_file, [restart % 2]).optimisation.restarts[0].from_average
+    with pytest.raises(TrainingError, match="begins no epoch"):
+        load_recipe(recipe_file, [restart % 3])
+
+
 def test_a_missing_recipe_says_how_to_find_one(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="--list"):
         load_recipe(tmp_path / "no.yaml")

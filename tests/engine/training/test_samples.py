@@ -80,3 +80,22 @@ def test_a_missing_folder_and_a_missing_mask_are_named(recipe_file: Path, tile_r
     both = load_recipe(recipe_file, ["data.0.validation_remainders=[]"])
     with pytest.raises(TrainingError, match=r"lonely\.png"):
         load_split(both, tmp_path, "train")
+
+
+def test_retoned_land_takes_the_colour_of_other_land_and_keeps_its_texture(recipe_file: Path, tile_root: Path) -> None:
+    plain = {"gain": 0, "band_gain": 0, "band_offset": 0, "gamma": 0, "desaturate": 0, "blur": 0, "noise": 0}
+    overrides = [f"augmentation.0.{key}={value}" for key, value in plain.items()]
+    overrides += ["augmentation.0.mosaic=0", "augmentation.0.blobs=0", "augmentation.0.scale=[1, 1]"]
+    as_it_is = _maker(load_recipe(recipe_file, overrides), tile_root)
+    retoned = _maker(load_recipe(recipe_file, [*overrides, "augmentation.0.retone={0: 1.0}"]), tile_root)
+
+    def dark(maker: SampleMaker) -> tuple[float, float]:
+        found = [(image[:, labels == 0], image[:, labels == 1]) for image, labels in (maker[i] for i in range(50))]
+        tones = [float(one.mean()) for one, _ in found if one.numel()]
+        texture = [float(one.std(dim=1).mean()) for one, _ in found if one.numel()]
+        assert all(float(other.mean()) > 0.7 for _, other in found if other.numel())
+        return float(np.mean(tones)), float(np.mean(texture))
+
+    (before, rough_before), (after, rough_after) = dark(as_it_is), dark(retoned)
+    assert after > before + 0.15
+    assert rough_after == pytest.approx(rough_before, rel=0.05)
