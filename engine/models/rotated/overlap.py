@@ -11,13 +11,17 @@ Guarantees: no loop over pairs; memory is bounded whatever the number of boxes; 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from engine.models.rotated.boxes import corners_of, hulls_of
 
-_MOST_CELLS = 1 << 22
-"""Pairs looked at in one go."""
+_SLAB, _GPU_SLAB = 256, 4096
+"""Boxes whose partners are looked for in one go."""
+_MOST_PAIRS = 1 << 20
+"""Pairs measured in one go."""
 
 
 def clipped_area(polygons: Tensor, boxes: Tensor) -> Tensor:
@@ -96,27 +100,36 @@ def matched_iou(a: Tensor, b: Tensor) -> Tensor:
 def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
     """Intersection over union ``[N, M]`` of boxes ``[N, 5]`` and ``[M, 5]``."""
     out = a.new_zeros((len(a), len(b)))
-    for start, rows, cols in touching_pairs(hulls_of(a), hulls_of(b)):
-        out[start + rows, cols] = matched_iou(a[start + rows], b[cols])
+    for rows, cols in touching_pairs(hulls_of(a), hulls_of(b)):
+        out[rows, cols] = matched_iou(a[rows], b[cols])
     return out
 
 
-def touching_pairs(a: Tensor, b: Tensor) -> list[tuple[int, Tensor, Tensor]]:
-    """Pairs of upright boxes ``[N, 4]`` and ``[M, 4]`` that share area, found slab of rows by slab of rows.
+def touching_pairs(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs of upright boxes ``[N, 4]`` and ``[M, 4]`` that share area, as numbers of ``a`` and of ``b``.
 
-    Returns:
-        For each slab its first row, then rows (counted from there) and columns of its pairs.
+    Both are gone through from left to right, a slab of ``a`` at a time beside the boxes of ``b`` that reach over it.
     """
-    found = []
-    slab = max(1, _MOST_CELLS // max(1, len(b)))
-    for start in range(0, len(a), slab):
-        part = a[start : start + slab, None]
-        meet = (part[..., 0] < b[:, 2]) & (part[..., 2] > b[:, 0]) & (part[..., 1] < b[:, 3]) & (part[..., 3] > b[:, 1])
+    if not len(a) or not len(b):
+        return
+    a_order, b_order = a[:, 0].argsort(), b[:, 0].argsort()
+    a, b = a[a_order], b[b_order]
+    slab = _SLAB if a.device.type == "cpu" else _GPU_SLAB
+    starts = torch.arange(0, len(a), slab, device=a.device)
+    rights = torch.stack([part.max() for part in torch.split(a[:, 2], slab)])
+    first = torch.searchsorted(b[:, 2].cummax(0).values, a[starts, 0].contiguous(), right=True)
+    last = torch.searchsorted(b[:, 0].contiguous(), rights)
+    for start, low, high in zip(starts.tolist(), first.tolist(), last.tolist(), strict=True):
+        one, other = a[start : start + slab, None], b[low:high]
+        meet = (
+            (one[..., 0] < other[:, 2])
+            & (one[..., 2] > other[:, 0])
+            & (one[..., 1] < other[:, 3])
+            & (one[..., 3] > other[:, 1])
+        )
         rows, cols = meet.nonzero(as_tuple=True)
-        if len(rows):
-            pieces = zip(torch.split(rows, _MOST_CELLS), torch.split(cols, _MOST_CELLS), strict=True)
-            found += [(start, some_rows, some_cols) for some_rows, some_cols in pieces]
-    return found
+        for some_rows, some_cols in zip(torch.split(rows, _MOST_PAIRS), torch.split(cols, _MOST_PAIRS), strict=True):
+            yield a_order[start + some_rows], b_order[low + some_cols]
 
 
 @torch.no_grad()

@@ -39,9 +39,14 @@ def suppress(boxes: Tensor, scores: Tensor, threshold: float, labels: Tensor | N
 def overlapping_pairs(boxes: Tensor, threshold: float, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Pairs ``(i, j)``, ``i < j``, of boxes of one label that overlap by more than ``threshold``."""
     hulls = hulls_of(boxes) if boxes.shape[-1] == 5 else boxes
+    places = hulls
+    if labels is not None and len(boxes):
+        # Labels side by side, too far apart to touch: boxes of different ones are never even compared.
+        extent = (hulls[:, 2].max() - hulls[:, 0].min()).double() + 1
+        places = hulls.double()
+        places[:, [0, 2]] += (labels * extent)[:, None]
     firsts, seconds = [boxes.new_zeros(0, dtype=torch.long)], [boxes.new_zeros(0, dtype=torch.long)]
-    for start, rows, cols in touching_pairs(hulls, hulls):
-        i, j = rows + start, cols
+    for i, j in touching_pairs(places, places):
         ahead = i < j if labels is None else (i < j) & (labels[i] == labels[j])
         i, j = i[ahead], j[ahead]
         overlap = matched_iou(boxes[i], boxes[j]) if boxes.shape[-1] == 5 else _upright_iou(hulls[i], hulls[j])

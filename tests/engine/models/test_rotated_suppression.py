@@ -61,7 +61,8 @@ def test_slabs_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     boxes = random_boxes(300, 7)
     scores = torch.rand(300, generator=torch.Generator().manual_seed(2))
     whole = suppress(boxes, scores, 0.1)
-    monkeypatch.setattr("engine.models.rotated.overlap._MOST_CELLS", 1000)
+    monkeypatch.setattr("engine.models.rotated.overlap._SLAB", 7)
+    monkeypatch.setattr("engine.models.rotated.overlap._MOST_PAIRS", 11)
     assert torch.equal(suppress(boxes, scores, 0.1), whole)
 
 
