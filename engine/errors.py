@@ -131,3 +131,7 @@ class DeviceWarning(EngineWarning):
 
 class RegionWarning(EngineWarning):
     """Regions or their measures come with a reservation."""
+
+
+class DataWarning(EngineWarning):
+    """Part of a data set is left out of training or evaluation."""

@@ -7,6 +7,7 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
+import colorsys
 import re
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,12 @@ Colour = Annotated[str, AfterValidator(_hex_colour)]
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def spread_colour(index: int) -> str:
+    """A colour for the ``index``-th of classes that come without: hues a golden angle apart, so neighbours differ."""
+    rgb = colorsys.hsv_to_rgb(index * 0.618034 % 1.0, 0.7, 0.9)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in rgb)
 
 
 class CardClass(_Part):
@@ -52,11 +59,21 @@ class Scaling(_Part):
     high: tuple[float, ...]
 
 
+class Rival(_Part):
+    """A model compared with on equal terms: its name, in what it differs, and its figures by name."""
+
+    name: str
+    note: str = ""
+    figures: dict[str, float | str | None]
+
+
 class ModelCard(_Part):
     """What a checkpoint is. Serialised as JSON in the header of its ``.safetensors`` file.
 
     ``config`` holds the keyword arguments of the architecture, ``metrics`` a table for each split
-    (``{"validation": {"miou": …}}``), ``window_px`` and ``overlap_px`` what sliding windows should use.
+    (``{"validation": {"miou": …}}``), ``window_px`` and ``overlap_px`` what sliding windows should use; for scenes
+    ``window_px`` is what the shorter side of a picture is resized to. ``comparison`` is a table of models compared with
+    on equal terms, this one among them.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -76,6 +93,7 @@ class ModelCard(_Part):
     token_count: int = Field(ge=1)
     data: str
     metrics: dict[str, dict[str, Any]]
+    comparison: tuple[Rival, ...] = ()
     licence: str
     source: str
 
