@@ -1,0 +1,54 @@
+"""What a detector returns and what it is taught with: rotated boxes with classes, image by image.
+
+Boxes follow the convention of :mod:`engine.models.rotated.boxes`, in pixels of the image that went in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Objects found in one image, the surest first.
+
+    Attributes:
+        boxes: ``[n, 5]`` float32, canonical.
+        scores: ``[n]`` 0 to 1.
+        labels: ``[n]`` int64 class codes.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """Objects known to be in one image.
+
+    Attributes:
+        boxes: ``[n, 5]`` float32.
+        labels: ``[n]`` int64 class codes.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+
+    def to(self, device: object) -> Objects:
+        """The same on a device."""
+        return Objects(self.boxes.to(device), self.labels.to(device))  # type: ignore[call-overload]
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """A module whose forward pass finds objects: ``[B, C, H, W]`` normalised floats to one ``Detections`` an image."""
+
+    def detect(self, images: Tensor) -> list[Detections]:
+        """Find objects."""
