@@ -7,7 +7,6 @@ which blocks are decoded, the dense grid) takes the published value unless it is
 
 from __future__ import annotations
 
-import colorsys
 import json
 import pickle
 import re
@@ -23,10 +22,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.errors import CardError, CheckpointError, OptionError
-from engine.models.card import CardClass, ModelCard, Scaling, parse_card
+from engine.models.card import CardClass, ModelCard, Scaling, parse_card, spread_colour
 from engine.models.checkpoint import is_pickle, save_checkpoint, sha256
 from engine.models.registry import architecture_class, from_reference
 from engine.models.vit import spread_layers
+from engine.models.weights import unwrap
 from engine.tokenizers.hook import STRIDE
 
 CONVERTIBLE = ("hook_classifier", "hook_segmenter", "patch_classifier", "patch_segmenter")
@@ -50,8 +50,6 @@ _UNREADABLE = (
     RuntimeError,
     ValueError,
 )
-_WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "weights")
-_PREFIXES = ("module.", "model.", "_orig_mod.", "net.")
 
 
 def convert(
@@ -121,20 +119,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             where=path,
             remedy="It must be a state dict as torch.save writes it; code inside a file is never run.",
         ) from error
-    while isinstance(content, Mapping):
-        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
-    tensors = (
-        {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-        if isinstance(content, Mapping)
-        else {}
-    )
+    tensors = unwrap(content)
     if not tensors:
         raise CheckpointError("the file holds no weights", where=path, remedy="Give a file with a state dict.")
-    while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in tensors)), None):
-        tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
     return tensors
 
 
@@ -202,8 +189,7 @@ def _classes(given: Sequence[str | CardClass] | None, count: int, model_name: st
         if isinstance(name, CardClass):
             classes.append(name)
             continue
-        rgb = colorsys.hsv_to_rgb(index * 0.618034 % 1.0, 0.7, 0.9)
-        classes.append(CardClass(name=name, color="#" + "".join(f"{round(255 * part):02x}" for part in rgb)))
+        classes.append(CardClass(name=name, color=spread_colour(index)))
     return classes
 
 

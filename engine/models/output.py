@@ -48,6 +48,11 @@ class TokenOutput:
     token_logits: Tensor | None = None
     extras: dict[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def features(self) -> Tensor | None:
+        """What the head of a scene classifier read, ``[B, D]``, where the model tells it."""
+        return self.extras.get("features")
+
     def at_pixels(self, height: int, width: int) -> PixelMaps:
         """Draw logits and assignment at ``height`` x ``width`` pixels, the size of the image that went in."""
         if self.upsample is not None and self.logits.shape[2:] != self.tokens.assignment.shape[2:]:

@@ -16,14 +16,28 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from engine.errors import CheckpointError, ModelNotFoundError, OptionError
+from engine.models.weights import unwrap
 
 _BUILT_IN = {
     "hook_classifier": "engine.models.hook:HookClassifier",
     "hook_competitive_segmenter": "engine.models.hook_competitive:HookCompetitiveSegmenter",
     "hook_segmenter": "engine.models.hook:HookSegmenter",
+    "lemevit_base": "engine.models.lemevit:LemevitClassifier",
+    "lemevit_base_dense": "engine.models.lemevit:LemevitDense",
+    "lemevit_small": "engine.models.lemevit:LemevitClassifier",
+    "lemevit_small_dense": "engine.models.lemevit:LemevitDense",
+    "lemevit_small_v2": "engine.models.lemevit:LemevitClassifier",
+    "lemevit_small_v2_dense": "engine.models.lemevit:LemevitDense",
+    "lemevit_tiny": "engine.models.lemevit:LemevitClassifier",
+    "lemevit_tiny_dense": "engine.models.lemevit:LemevitDense",
+    "lemevit_tiny_v2": "engine.models.lemevit:LemevitClassifier",
+    "lemevit_tiny_v2_dense": "engine.models.lemevit:LemevitDense",
     "patch_classifier": "engine.models.patch:PatchClassifier",
     "patch_segmenter": "engine.models.patch:PatchSegmenter",
+    "vit_tiny": "engine.models.lemevit:LemevitClassifier",
+    "vit_tiny_dense": "engine.models.lemevit:LemevitDense",
 }
+"""A class may stand for several names: its ``PRESETS`` then holds each name's own defaults."""
 _registered: dict[str, type[nn.Module]] = {}
 
 _Module = TypeVar("_Module", bound=type[nn.Module])
@@ -86,7 +100,9 @@ def full_config(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
         ModelNotFoundError: There is no such architecture.
         OptionError: A configuration key is unknown or missing.
     """
-    parameters = inspect.signature(architecture_class(name)).parameters
+    cls = architecture_class(name)
+    parameters = inspect.signature(cls).parameters
+    preset: Mapping[str, Any] = getattr(cls, "PRESETS", {}).get(name, {})
     for key in config:
         if key not in parameters:
             raise OptionError(
@@ -96,16 +112,19 @@ def full_config(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     missing = [key for key, p in parameters.items() if p.default is p.empty and key not in config]
     if missing:
         raise OptionError(f"{name} needs {' and '.join(missing)}", remedy="Name it in the configuration.")
-    return {key: config.get(key, p.default) for key, p in parameters.items()}
+    return {key: config.get(key, preset.get(key, p.default)) for key, p in parameters.items()}
 
 
-def from_reference(name: str, state_dict: Mapping[str, Tensor], **config: Any) -> nn.Module:
+def from_reference(name: str, state_dict: Mapping[str, Any], **config: Any) -> nn.Module:
     """Build a model and load weights in the layout of the method's authors.
+
+    A class whose layout needs more than other names has ``read_reference``, which returns our names and the
+    configuration that the shapes tell, and ``unread``, which tells what may be missing because nothing reads it.
 
     Args:
         name: Name of the architecture.
-        state_dict: The authors' state dict.
-        config: The configuration the weights were made for.
+        state_dict: The authors' state dict, or the checkpoint around it (``state_dict``, ``model``, …).
+        config: The configuration the weights were made for, where they do not tell it themselves.
 
     Returns:
         The model in evaluation mode.
@@ -113,10 +132,31 @@ def from_reference(name: str, state_dict: Mapping[str, Tensor], **config: Any) -
     Raises:
         CheckpointError: The weights are not for this architecture and configuration.
     """
-    module = create(name, **config)
-    rename: Callable[[str], str] = getattr(type(module), "own_key", str)
-    load_strict(module, {rename(key): value for key, value in state_dict.items()}, where=f"reference weights of {name}")
+    where = f"reference weights of {name}"
+    weights = unwrap(state_dict)
+    if not weights:
+        raise CheckpointError("there are no weights", where=where, remedy="Give a state dict.")
+    own, found = read_layout(name, weights)
+    module = create(name, **(found | config))
+    unread: Callable[[str], bool] | None = getattr(module, "unread", None)
+    if unread is not None:
+        own = {key: value for key, value in module.state_dict().items() if unread(key)} | own
+    load_strict(module, own, where=where)
     return module.eval()
+
+
+def read_layout(name: str, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Our names of tensors in the layout of a method's authors, and the configuration read off them, if any.
+
+    Raises:
+        ModelNotFoundError: There is no such architecture.
+    """
+    cls = architecture_class(name)
+    read: Callable[..., tuple[dict[str, Tensor], dict[str, Any]]] | None = getattr(cls, "read_reference", None)
+    if read is not None:
+        return read(weights)
+    rename: Callable[[str], str] = getattr(cls, "own_key", str)
+    return {rename(key): value for key, value in weights.items()}, {}
 
 
 def load_strict(module: nn.Module, state_dict: Mapping[str, Tensor], *, where: str) -> None:
