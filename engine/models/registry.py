@@ -19,6 +19,9 @@ from engine.errors import CheckpointError, ModelNotFoundError, OptionError
 from engine.models.weights import unwrap
 
 _BUILT_IN = {
+    "bit_lemevit_base": "engine.models.bit:BitLemevit",
+    "bit_lemevit_small": "engine.models.bit:BitLemevit",
+    "bit_lemevit_tiny": "engine.models.bit:BitLemevit",
     "hook_classifier": "engine.models.hook:HookClassifier",
     "hook_competitive_segmenter": "engine.models.hook_competitive:HookCompetitiveSegmenter",
     "hook_segmenter": "engine.models.hook:HookSegmenter",
@@ -32,8 +35,14 @@ _BUILT_IN = {
     "lemevit_tiny_dense": "engine.models.lemevit:LemevitDense",
     "lemevit_tiny_v2": "engine.models.lemevit:LemevitClassifier",
     "lemevit_tiny_v2_dense": "engine.models.lemevit:LemevitDense",
+    "oriented_rcnn_lemevit_base": "engine.models.oriented.lemevit:OrientedLemevit",
+    "oriented_rcnn_lemevit_small": "engine.models.oriented.lemevit:OrientedLemevit",
+    "oriented_rcnn_lemevit_tiny": "engine.models.oriented.lemevit:OrientedLemevit",
     "patch_classifier": "engine.models.patch:PatchClassifier",
     "patch_segmenter": "engine.models.patch:PatchSegmenter",
+    "upernet_lemevit_base": "engine.models.upernet:UperNetLemevit",
+    "upernet_lemevit_small": "engine.models.upernet:UperNetLemevit",
+    "upernet_lemevit_tiny": "engine.models.upernet:UperNetLemevit",
     "vit_tiny": "engine.models.lemevit:LemevitClassifier",
     "vit_tiny_dense": "engine.models.lemevit:LemevitDense",
 }
