@@ -6,16 +6,20 @@ sentence says how to install it.
 
 from __future__ import annotations
 
-import json
+import importlib.util
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from engine.cli.console import print_json, say
 from engine.errors import TrainingError
+
+if TYPE_CHECKING:
+    from engine.training.report import Report
 
 
 def register(app: typer.Typer) -> None:
@@ -33,118 +37,111 @@ def train_command(
     list_: Annotated[bool, typer.Option("--list", help="Name the shipped recipes.")] = False,
 ) -> None:
     """Train a model by a recipe; started again with the same --out, it goes on where it stopped."""
-    from engine.training.recipe import load_recipe
+    need_training_extra()
+    from engine.training.recipe import find_recipe, load_recipe, shipped_recipes
 
     if list_:
-        for name in _shipped_recipes():
+        for name in shipped_recipes():
             typer.echo(name)
         return
     if recipe is None or data is None:
         raise TrainingError(
             "a recipe and --data are needed", remedy="`rs-engine train --list` names the shipped recipes."
         )
-    loaded = load_recipe(_recipe_path(recipe), set_ or ())
-    _need_training_extra()
+    loaded = load_recipe(find_recipe(recipe), set_ or ())
     from engine.training.train import train
 
     trained = train(loaded, data, out or Path("runs") / loaded.name, fresh=fresh)
-    scores = trained.card.metrics["validation"]
-    typer.echo(
-        f"{trained.checkpoint}: validation mIoU {scores['miou']:.4f}, pixel accuracy {scores['pixel_accuracy']:.4f}"
-    )
+    if trained is not None:
+        typer.echo(f"{trained.checkpoint}: validation {_headline(trained.report)}")
 
 
 def evaluate_command(
     model: Annotated[str, typer.Argument(help="A shipped model's name or a checkpoint.")],
     data: Annotated[Path, typer.Option(help="The folder that the recipe's data folders lie in.")],
-    split: Annotated[str, typer.Option(help="train or validation.")] = "validation",
+    split: Annotated[str, typer.Option(help="train, validation, or test where the data has one.")] = "validation",
     recipe: Annotated[
         str | None, typer.Option(help="The recipe that describes the data; by default the model's own.")
     ] = None,
-    regions: Annotated[bool, typer.Option(help="Also measure the regions, against SLIC superpixels.")] = True,
-    out: Annotated[Path | None, typer.Option(help="Save the figures as JSON.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a setting of the recipe.")] = None,
+    regions: Annotated[
+        bool | None,
+        typer.Option(help="Also measure the regions of a segmenter, against SLIC superpixels (the default)."),
+    ] = None,
+    tokens: Annotated[
+        bool, typer.Option(help="Also measure how homogeneous the tokens are, against patches, SLIC and the quadtree.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.json, table.csv and confusion.png.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Score a model: mIoU, accuracies, each class, and how good its regions are."""
-    _need_training_extra()
+    """Score a model on a split: the table the papers print, each class, regions and tokens."""
+    need_training_extra()
     from engine.models.loaded import load_model
-    from engine.training.evaluate import evaluate_pixels, recipe_of, split_tiles
-    from engine.training.recipe import load_recipe
-    from engine.training.region_scores import evaluate_regions
+    from engine.training.evaluate import evaluate, recipe_of
+    from engine.training.recipe import find_recipe, load_recipe
+    from engine.training.report import save_report
+    from engine.training.task import find_task
 
     loaded = load_model(model)
-    described = load_recipe(_recipe_path(recipe)) if recipe else recipe_of(loaded.card)
-    tiles = split_tiles(described, data, split)
+    path = find_recipe(recipe if recipe is not None else recipe_of(loaded.card))
+    described = load_recipe(path, set_ or ())
+    extras = set(find_task(described.task).default_extras)
+    extras = {*extras, "regions"} if regions else extras - {"regions"} if regions is False else extras
+    extras |= {"tokens"} if tokens else set()
     with Progress(console=Console(stderr=True), disable=as_json, transient=True) as bars:
-        bar = bars.add_task("tiles", total=1.0)
-        report: dict[str, Any] = {
-            "model": loaded.card.name,
-            "split": split,
-            **evaluate_pixels(loaded, tiles, lambda share: bars.update(bar, completed=share)),
-        }
-        if regions:
-            bar2 = bars.add_task("regions", total=1.0)
-            report["regions"] = evaluate_regions(loaded, tiles, lambda share: bars.update(bar2, completed=share))
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, share: float) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=1.0)
+            bars.update(tasks[what], completed=share)
+
+        report = evaluate(loaded, described, data, split, extras=extras, progress=show)
+    about = {"model": loaded.card.name, "split": split, "recipe": described.name}
     if out is not None:
-        out.write_text(json.dumps(report, indent=1), encoding="utf-8")
+        for written in save_report(report, out, about):
+            say(f"wrote {written}")
     if as_json:
-        typer.echo(json.dumps(report))
+        print_json({**about, **report.as_plain()})
     else:
-        _print(report)
+        _print(report, f"{loaded.card.name}, {split} split")
 
 
-def _print(report: dict[str, Any]) -> None:
-    console = Console()
-    table = Table(title=f"{report['model']}, {report['split']} split ({report['tiles']} tiles)")
-    table.add_column("class")
-    table.add_column("IoU", justify="right")
-    for name, value in report["iou"].items():
-        table.add_row(name, f"{value:.4f}")
-    table.add_section()
-    for title, key in (("mIoU", "miou"), ("mAcc", "mean_accuracy"), ("aAcc", "pixel_accuracy")):
-        table.add_row(title, f"{report[key]:.4f}")
-    console.print(table)
-    if "regions" in report:
-        console.print(_region_table(report["regions"]))
+def need_training_extra() -> None:
+    """Say how to install what training needs, where it is missing.
 
-
-def _region_table(figures: dict[str, Any]) -> Table:
-    table = Table(title="Regions on the tiles laid out as scenes")
-    for title in ("figure", "model", "SLIC"):
-        table.add_column(title, justify="left" if title == "figure" else "right")
-    for key, title in (
-        ("purity", "purity"),
-        ("regions_per_mpx", "regions a megapixel"),
-        ("boundary_recall_2px", "boundary recall (2 px)"),
-    ):
-        table.add_row(title, f"{figures['model'][key]:.3f}", f"{figures['slic'][key]:.3f}")
-    table.add_row(
-        "regions a megapixel at the model's purity", "", f"{figures['slic']['regions_per_mpx_for_model_purity']}"
-    )
-    table.add_row("boundary on window lines / chance", f"{figures['model']['window_line_ratio']:.3f}", "-")
-    return table
-
-
-def _shipped_recipes() -> list[str]:
-    from engine.resources import resources_dir
-
-    return sorted(path.stem for path in (resources_dir() / "recipes").glob("*.yaml"))
-
-
-def _recipe_path(recipe: str) -> Path:
-    if recipe in _shipped_recipes():
-        from engine.resources import resources_dir
-
-        return resources_dir() / "recipes" / f"{recipe}.yaml"
-    return Path(recipe)
-
-
-def _need_training_extra() -> None:
-    import importlib.util
-
+    Raises:
+        TrainingError: It is missing.
+    """
     missing = [name for name in ("lightning", "torchmetrics") if importlib.util.find_spec(name) is None]
     if missing:
         raise TrainingError(
             f"training needs {' and '.join(missing)}",
             remedy="Install the extra: pip install '.[train]' in the clone of RS Viewer.",
         )
+
+
+def _headline(report: Report) -> str:
+    return ", ".join(f"{report.titles.get(key, key)} {value:.4f}" for key, value in report.headline.items())
+
+
+def _print(report: Report, title: str) -> None:
+    console = Console()
+    counts = ", ".join(f"{count:,} {unit}" for unit, count in report.counts.items())
+    table = Table(title=f"{title} ({counts})")
+    table.add_column("class")
+    for key in report.per_class:
+        table.add_column(report.titles.get(key, key), justify="right")
+    for name in report.names:
+        table.add_row(name, *(f"{column[name]:.4f}" for column in report.per_class.values()))
+    table.add_section()
+    for key, value in report.headline.items():
+        table.add_row(report.titles.get(key, key), f"{value:.4f}")
+    console.print(table)
+    for extra in report.extra.values():
+        further = Table(title=extra.title)
+        for number, column in enumerate(extra.columns):
+            further.add_column(column, justify="right" if number else "left")
+        for row in extra.rows:
+            further.add_row(*row)
+        console.print(further)

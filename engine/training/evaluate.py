@@ -1,90 +1,80 @@
-"""Score a model on a split: the table the paper prints, and how good the regions are.
+"""Score a model on a split of a recipe's data, and what else a task can measure about it.
 
-Guarantees: whole tiles, no augmentation, the model's own normalisation; a score comes from the split it names. Regions
-are measured on the tiles laid out as georeferenced scenes and analysed through the same pipeline a user runs.
+Guarantees: no augmentation, the model's own normalisation; a score comes from the split it names; a model is never
+scored on data whose classes are not its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
 
 from engine.errors import TrainingError
 from engine.models.card import ModelCard
 from engine.models.loaded import LoadedModel
-from engine.resources import resources_dir
-from engine.training.recipe import Recipe, load_recipe
-from engine.training.scores import scores_from_confusion
-from engine.training.tiles import IGNORE, Tile, load_split
+from engine.training.recipe import Recipe, shipped_recipes
+from engine.training.report import Report
+from engine.training.task import find_task
+
+Progress = Callable[[str, float], None]
 
 
-def recipe_of(card: ModelCard) -> Recipe:
-    """The shipped recipe a model was trained with.
+def recipe_of(card: ModelCard) -> str:
+    """Name of the shipped recipe a model was trained with.
 
     Raises:
         TrainingError: There is none of this name.
     """
-    path = resources_dir() / "recipes" / f"{card.name}.yaml"
-    if not path.exists():
+    if card.name not in shipped_recipes():
         raise TrainingError(
             f"no shipped recipe is called {card.name!r}",
             remedy="Name the recipe that describes the data with --recipe.",
         )
-    return load_recipe(path)
+    return card.name
 
 
-def split_tiles(recipe: Recipe, data_root: Path, split: str) -> list[Tile]:
-    """All tiles of a split of a recipe's data.
+def evaluate(
+    model: LoadedModel,
+    recipe: Recipe,
+    data_root: Path,
+    split: str = "validation",
+    *,
+    extras: Collection[str] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Score a model.
+
+    Args:
+        model: The model.
+        recipe: Describes the data.
+        data_root: The folder that the recipe's data folders lie in.
+        split: ``train``, ``validation``, or ``test`` where the data know it.
+        extras: Further measures by name (``regions``, ``tokens``); None takes those that the task adds by itself.
+        progress: Called with what is being measured and the share done.
 
     Raises:
-        TrainingError: The split holds no tile.
+        TrainingError: The data are missing, are not for this model, or the task has no such measure.
     """
-    tiles = [tile for group in load_split(recipe, data_root, split) for tile in group.tiles]
-    if not tiles:
-        raise TrainingError(f"the split {split!r} holds no tile", where=data_root, remedy="Splits: train, validation.")
-    return tiles
+    task = find_task(recipe.task)
+    card = model.card
+    names = tuple(entry.name for entry in card.classes)
+    if (card.task, names, len(card.bands)) != (recipe.task, tuple(recipe.class_names), len(recipe.bands)):
+        raise TrainingError(
+            f"the data of {recipe.name!r} are not for {card.name!r}: task, classes or bands differ",
+            remedy="Name the recipe that describes data of the model's classes with --recipe.",
+        )
+    wanted = task.default_extras if extras is None else extras
+    unknown = sorted(set(wanted) - set(task.extras))
+    if unknown:
+        raise TrainingError(
+            f"{recipe.task} has no measure {unknown[0]!r}", remedy=f"There are {', '.join(task.extras) or 'none'}."
+        )
+    samples = task.measured(recipe, data_root, split)
 
+    def tell(what: str) -> Callable[[float], None] | None:
+        return None if progress is None else lambda share: progress(what, share)
 
-def confusion_of(
-    model: LoadedModel, tiles: list[Tile], *, batch: int = 8, progress: Callable[[float], None] | None = None
-) -> np.ndarray:
-    """Count ``[K, K]`` pixels of truth (rows) against prediction over tiles."""
-    count = len(model.card.classes)
-    total = np.zeros((count, count), np.int64)
-    done = 0
-    for group in _same_size(tiles, batch):
-        raw = torch.from_numpy(np.stack([tile.image for tile in group]))
-        labels = np.stack([tile.labels for tile in group])
-        with torch.inference_mode():
-            maps = model(model.normalise(raw)).at_pixels(*labels.shape[-2:])
-        predicted = maps.logits.argmax(dim=1).numpy()
-        known = labels != IGNORE
-        pairs = labels[known].astype(np.int64) * count + predicted[known]
-        total += np.bincount(pairs, minlength=count * count).reshape(count, count)
-        done += len(group)
-        if progress is not None:
-            progress(done / len(tiles))
-    return total
-
-
-def evaluate_pixels(
-    model: LoadedModel, tiles: list[Tile], progress: Callable[[float], None] | None = None
-) -> dict[str, Any]:
-    """The paper's table and the confusion matrix as plain values."""
-    confusion = confusion_of(model, tiles, progress=progress)
-    names = [entry.name for entry in model.card.classes]
-    table = scores_from_confusion(confusion).as_card_table(names)
-    return {**table, "tiles": len(tiles), "confusion": confusion.tolist()}
-
-
-def _same_size(tiles: list[Tile], batch: int) -> Iterator[list[Tile]]:
-    by_size: dict[tuple[int, ...], list[Tile]] = {}
-    for tile in tiles:
-        by_size.setdefault(tile.labels.shape, []).append(tile)
-    for group in by_size.values():
-        for start in range(0, len(group), batch):
-            yield group[start : start + batch]
+    report = task.score(model, samples, tell(samples.unit))
+    found = {name: task.extras[name](model, samples, tell(name)) for name in task.extras if name in wanted}
+    return replace(report, extra=found)

@@ -1,237 +1,235 @@
 """Recipes: everything that decides a training run, in one YAML file.
 
-Guarantees: a recipe that validates names an architecture with its configuration, the data with its split rule, the
-augmentation, the optimiser and the card of the model that comes out; unknown keys are errors, so a typing mistake
-never passes for a setting. Paths of data are relative to the folder given at the command line.
+Guarantees: a recipe that validates names its task, an architecture with its configuration, the data with its split
+rule, the optimiser and the card of the model that comes out; unknown keys are errors that say what was meant, so a
+typing mistake never passes for a setting. Paths of data are relative to the folder given at the command line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from engine.errors import TrainingError
-from engine.models.card import CardClass
+from engine.models.card import CardClass, spread_colour
+from engine.training.images import OnBroken
+from engine.training.settings import CardText, Hardware, Optimisation, Part
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TileSource(_Part):
-    """Image tiles with label masks of the same name.
+class Recipe(Part):
+    """What recipes of every task hold; each task adds its own parts.
 
     Attributes:
-        kind: ``tiles``.
-        folder: Folder below the data folder.
-        images: Folder of the images in it.
-        masks: Folder of the masks in it; a mask is ``<name>.png`` or ``<name>.tif``.
-        bands: 1-based bands to read, in the card's order.
-        labels: Stored label value to class code; values not listed are ignored.
-        validation_remainders: A tile belongs to validation where the md5 of its name (without extension, UTF-8), read
-            as a hexadecimal integer, leaves one of these modulo 10. Empty: every tile trains.
-        weight: How often a training piece comes from this source, relative to the others.
-        from_epoch: First epoch in which the source takes part.
+        name: Name of the recipe, its file and the model that comes out.
+        task: Name of the task, see :mod:`engine.training.task`.
+        architecture: Name in the registry of models.
+        config: Its configuration, without classes and bands.
+        classes: Names with colours, or names alone, which are given colours.
+        bands: Names of the bands the model sees.
+        full_range: Stored value that becomes 1.
+        normalisation: Whether mean and deviation are measured on the training data or those of ImageNet.
+        on_broken: What to do about images that cannot be decoded.
+        optimisation: Optimiser and schedule.
+        hardware: What to train on.
+        card: What the card says beyond what training measures.
     """
-
-    kind: Literal["tiles"] = "tiles"
-    folder: str
-    images: str = "images"
-    masks: str = "masks"
-    bands: tuple[int, ...] = (1, 2, 3)
-    labels: dict[int, int]
-    validation_remainders: tuple[int, ...] = ()
-    weight: float = Field(default=1.0, gt=0)
-    from_epoch: int = Field(default=0, ge=0)
-
-
-class DemoSource(_Part):
-    """Pieces of generated demo scenes, made in memory.
-
-    Attributes:
-        kind: ``demo``.
-        scenes: Scenes to make.
-        size_px: Edge of each.
-        first_seed: Seed of the first; the others count up. The shipped demo scene's seed must not be among them.
-        weight: As for tiles.
-        from_epoch: As for tiles.
-    """
-
-    kind: Literal["demo"]
-    scenes: int = Field(ge=1)
-    size_px: int = Field(ge=64)
-    first_seed: int
-    weight: float = Field(default=1.0, gt=0)
-    from_epoch: int = Field(default=0, ge=0)
-
-
-class Augmentation(_Part):
-    """How training samples are made from tiles.
-
-    Attributes:
-        crop_px: Edge of a sample.
-        mosaic: Share of samples that are 2 x 2 mosaics of pieces of four tiles.
-        blobs: Share of samples in which other tiles show through smooth random shapes (shores, not straight seams).
-        blob_cells: Fewest and most cells along the edge of the noise that shapes blobs: more cells, smaller blobs.
-        blob_cover: Smallest and largest share of the sample one tile's blobs cover; None lets it fall about one half.
-        pastes: Fewest and most tiles that show through.
-        scale: Smallest and largest zoom of a piece.
-        gain: Standard deviation of the logarithm of the brightness gain.
-        band_gain: The same for each band alone.
-        band_offset: Standard deviation of an offset for each band, as a share of the full range.
-        gamma: Standard deviation of the logarithm of a gamma curve (on half of the samples).
-        desaturate: Share of samples moved towards grey.
-        blur: Share of samples blurred by 3 x 3 pixels.
-        noise: Largest standard deviation of added noise, as a share of the full range.
-        recolour: Standard deviation of the logarithm of a gain drawn for each piece of a blob sample alone, so that
-            a class must be known by more than its brightness beside others.
-        retone: Class code to the chance that a piece's pixels of it take on the mean colour of land of another class,
-            texture kept: what is known by its smoothness (murky lakes) must not hang on its colour.
-        from_epoch: First epoch in which samples are made this way.
-    """
-
-    crop_px: int = Field(default=192, ge=32)
-    mosaic: float = 0.3
-    blobs: float = 0.25
-    blob_cells: tuple[int, int] = (2, 5)
-    blob_cover: tuple[float, float] | None = None
-    pastes: tuple[int, int] = (1, 3)
-    scale: tuple[float, float] = (0.7, 1.4)
-    gain: float = 0.2
-    band_gain: float = 0.08
-    band_offset: float = 0.02
-    gamma: float = 0.15
-    desaturate: float = 0.15
-    blur: float = 0.2
-    noise: float = 0.012
-    recolour: float = 0.0
-    retone: dict[int, float] = Field(default_factory=dict)
-    from_epoch: int = Field(default=0, ge=0)
-
-
-class LossWeights(_Part):
-    """Weights of the parts of the loss (see ``engine.training.losses``)."""
-
-    tokens: float = 0.5
-    spectral: float = 0.3
-    outline: float = 0.4
-    sharpness: float = 0.02
-    class_power: float = 0.25
-
-
-class Restart(_Part):
-    """A warm restart of the schedule (Loshchilov and Hutter 2017): from ``step`` on, anew from ``peak`` x the rate.
-
-    ``from_average`` goes on from the averaged weights, with a fresh optimiser; ``step`` must then begin an epoch.
-    """
-
-    step: int = Field(ge=1)
-    peak: float = Field(gt=0)
-    from_average: bool = False
-
-
-class Optimisation(_Part):
-    """AdamW with linear warm-up and cosines down to zero; an exponential moving average of the weights is kept.
-
-    ``keep`` says which state the checkpoint holds: the best by mIoU on the validation split, or the last, where later
-    epochs teach what that split does not ask for.
-    """
-
-    steps: int = Field(ge=1)
-    steps_per_epoch: int = Field(default=250, ge=1)
-    batch: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=1.5e-3, gt=0)
-    weight_decay: float = 0.05
-    warmup_steps: int = 100
-    restarts: tuple[Restart, ...] = ()
-    clip_norm: float = 1.0
-    ema_decay: float = 0.99
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
-    keep: Literal["best", "last"] = "best"
-    seed: int = 0
-    loader_workers: int = 1
-
-    @model_validator(mode="after")
-    def _restarts_begin_epochs(self) -> Self:
-        for restart in self.restarts:
-            if restart.from_average and restart.step % self.steps_per_epoch:
-                raise ValueError(f"the restart at step {restart.step} begins no epoch of {self.steps_per_epoch} steps")
-        return self
-
-
-class CardText(_Part):
-    """What the card of the trained model says beyond what training measures."""
-
-    title: str
-    description: str
-    window_px: int
-    overlap_px: int
-    gsd_m: float
-    gsd_range_m: tuple[float, float]
-    data: str
-    licence: str
-    source: str
-
-
-class Recipe(_Part):
-    """A training run (see the module's first lines)."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    task: str
     architecture: str
     config: dict[str, Any] = Field(default_factory=dict)
-    classes: tuple[CardClass, ...]
-    bands: tuple[str, ...]
-    data: tuple[TileSource | DemoSource, ...] = Field(min_length=1)
-    augmentation: tuple[Augmentation, ...] = Field(default=(Augmentation(),), min_length=1)
-    loss: LossWeights = LossWeights()
+    classes: tuple[CardClass, ...] = Field(min_length=1)
+    bands: tuple[str, ...] = Field(min_length=1)
+    full_range: float = Field(default=255.0, gt=0)
+    normalisation: Literal["measured", "imagenet"] = "measured"
+    on_broken: OnBroken = "stop"
     optimisation: Optimisation
+    hardware: Hardware = Hardware()
     card: CardText
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _colour_names(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        return [
+            {"name": entry, "color": spread_colour(index)} if isinstance(entry, str) else entry
+            for index, entry in enumerate(value)
+        ]
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes in the order of their codes."""
+        return [entry.name for entry in self.classes]
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
+    A recipe may say ``extends: NAME``, another recipe in its folder: what it does not say itself it takes from there,
+    mappings key by key; ``config`` belongs to the architecture and is taken over only where it is not given at all.
+
     Args:
         path: A YAML file.
         overrides: ``key=value`` pairs with dotted keys (``optimisation.steps=100``); values are YAML.
 
+    Returns:
+        The :class:`Recipe` of its task.
+
     Raises:
         TrainingError: The file is missing, no recipe, or an override does not fit.
     """
+    from engine.training.task import recipe_type
+
     path = Path(path)
+    raw = _extended(path)
+    for override in overrides:
+        _apply(raw, override)
+    kind = recipe_type(str(raw.get("task", "segmentation")))
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        raise _sentence(error, kind, path) from error
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Shipped recipes by name."""
+    from engine.resources import resources_dir
+
+    return {path.stem: path for path in sorted((resources_dir() / "recipes").glob("*.yaml"))}
+
+
+def find_recipe(name_or_path: str) -> Path:
+    """The file of a shipped recipe's name, or the path itself."""
+    return shipped_recipes().get(name_or_path, Path(name_or_path))
+
+
+def _extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    raw = _read(path)
+    base = raw.pop("extends", None)
+    if base is None:
+        return raw
+    parent = path.parent / f"{base}.yaml"
+    if parent in seen or parent == path:
+        raise TrainingError(f"the recipe extends itself through {base!r}", where=path, remedy="Break the circle.")
+    return _merged(_extended(parent, (*seen, path)), raw)
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any], *, top: bool = True) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in own.items():
+        under = merged.get(key)
+        both = isinstance(value, dict) and isinstance(under, dict) and not (top and key == "config")
+        merged[key] = _merged(typing.cast("dict[str, Any]", under), value, top=False) if both else value
+    return merged
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
+        close = difflib.get_close_matches(path.stem, shipped_recipes(), n=1)
+        meant = f"Did you mean {close[0]}? " if close else ""
         raise TrainingError(
-            "there is no such recipe", where=path, remedy="`rs-engine train --list` names the shipped recipes."
+            "there is no such recipe", where=path, remedy=f"{meant}`rs-engine train --list` names the shipped recipes."
         ) from error
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise TrainingError(f"the recipe cannot be read: {error}", where=path, remedy="Correct the YAML.") from error
     if not isinstance(raw, dict):
         raise TrainingError("the recipe is not a YAML mapping", where=path, remedy="Start from a shipped recipe.")
-    for override in overrides:
-        _apply(raw, override)
-    try:
-        return Recipe.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise TrainingError(f"the recipe is not valid at {place}: {first['msg']}", where=path) from error
+    return raw
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:
         raise TrainingError(f"{override!r} sets nothing", remedy="Write --set key=value, e.g. optimisation.steps=100.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise TrainingError(f"the value of {override!r} is not YAML", remedy="Quote it for the shell.") from error
     *parents, last = key.split(".")
     here: Any = raw
+    done: list[str] = []
     for part in parents:
-        here = here[int(part)] if isinstance(here, list) else here.setdefault(part, {})
+        here = _step(here, part, done, key)
+        done.append(part)
     if isinstance(here, list):
-        here[int(last)] = yaml.safe_load(text)
+        here[_index(here, last, done, key)] = value
+    elif isinstance(here, dict):
+        here[last] = value
     else:
-        here[last] = yaml.safe_load(text)
+        raise _no_place(key, done)
+
+
+def _step(here: Any, part: str, done: list[str], key: str) -> Any:
+    if isinstance(here, list):
+        return here[_index(here, part, done, key)]
+    if isinstance(here, dict):
+        return here.setdefault(part, {})
+    raise _no_place(key, done)
+
+
+def _index(here: list[Any], part: str, done: list[str], key: str) -> int:
+    if part.isdigit() and int(part) < len(here):
+        return int(part)
+    place = ".".join(done)
+    raise TrainingError(
+        f"--set {key}: {place} is a list of {len(here)}, {part!r} is no place in it",
+        remedy=f"Number its entries from 0, as {place}.0.",
+    )
+
+
+def _no_place(key: str, done: list[str]) -> TrainingError:
+    return TrainingError(f"--set {key}: {'.'.join(done)} is a single value and holds no keys")
+
+
+def _sentence(error: ValidationError, kind: type[BaseModel], path: Path) -> TrainingError:
+    first = error.errors()[0]
+    loc = list(first["loc"])
+    place = ".".join(str(part) for part in loc)
+    if first["type"] != "extra_forbidden":
+        return TrainingError(f"the recipe is not valid at {place}: {first['msg']}", where=path)
+    known = sorted({name for part in _parts_at(kind, loc[:-1]) for name in part.model_fields})
+    close = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
+    meant = f"Did you mean {close[0]!r}? " if close else ""
+    return TrainingError(
+        f"the recipe has an unknown key {place!r}", where=path, remedy=f"{meant}Keys there are {', '.join(known)}."
+    )
+
+
+def _parts_at(kind: type[BaseModel], loc: Sequence[int | str]) -> list[type[BaseModel]]:
+    """The kinds of parts that may stand at a place, given as pydantic gives it (with the tags of unions)."""
+    here = [kind]
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        tagged = [model for model in here if part in _tags(model)]
+        if tagged:
+            here = tagged
+        else:
+            fields = [model.model_fields[part] for model in here if part in model.model_fields]
+            here = [model for field in fields for model in _models_in(field.annotation)]
+    return here
+
+
+def _tags(model: type[BaseModel]) -> Iterable[Any]:
+    for name in ("kind", "rule"):
+        if name in model.model_fields:
+            yield from typing.get_args(model.model_fields[name].annotation)
+    yield model.__name__
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if isinstance(annotation, types.GenericAlias | types.UnionType) or typing.get_origin(annotation) is not None:
+        return [model for inner in typing.get_args(annotation) for model in _models_in(inner)]
+    return []

@@ -1,173 +1,145 @@
-"""The Lightning module and data module of a recipe.
+"""Tasks: what a kind of training has to answer, and a registry of them by name.
 
-Guarantees: images travel as 0 to 1 and are normalised with the card's scaling on the device; validation is on whole
-tiles, without augmentation, with the averaged weights.
+A task is a module of its own: it describes its data in a recipe, reads it, says what one optimiser step is, and scores
+a model. Everything else (schedule, states, logs, cards, commands) is written once against this protocol.
+
+Guarantees: a task's code is imported when it is first asked for, and its recipe without Lightning; an unknown task is
+an error that says which there are.
 """
 
 from __future__ import annotations
 
-import math
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-import lightning as L
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from torchmetrics.classification import MulticlassConfusionMatrix
-
-from engine.models.card import Scaling
-from engine.training.augment import SampleMaker
-from engine.training.losses import segmentation_loss
+from engine.errors import TrainingError
 from engine.training.recipe import Recipe
-from engine.training.scores import Scores, scores_from_confusion
-from engine.training.tiles import IGNORE, TileSet, load_split
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from engine.models.card import Scaling
+    from engine.models.loaded import LoadedModel
+    from engine.training.data import Measured, TrainingData
+    from engine.training.module import TrainingModule
+    from engine.training.report import Extra, Report
+
+R = TypeVar("R", bound=Recipe)
+
+ExtraMeasure = Callable[["LoadedModel", "Measured", "Callable[[float], None] | None"], "Extra"]
 
 
-class WholeTiles(Dataset[tuple[Tensor, Tensor]]):
-    """Validation tiles as they are: images ``[C, H, W]`` in 0 to 1, labels ``[H, W]``."""
+class Task(ABC, Generic[R]):
+    """One kind of training.
 
-    def __init__(self, sets: list[TileSet], full_range: float) -> None:
-        self.tiles = [tile for group in sets for tile in group.tiles]
-        self.full_range = full_range
-
-    def __len__(self) -> int:
-        return len(self.tiles)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        tile = self.tiles[index]
-        return torch.from_numpy(tile.image).float() / self.full_range, torch.from_numpy(tile.labels).long()
-
-
-class TileData(L.LightningDataModule):
-    """Training and validation tiles of a recipe."""
-
-    def __init__(self, recipe: Recipe, root: Path, full_range: float = 255.0) -> None:
-        super().__init__()
-        self.recipe = recipe
-        o = recipe.optimisation
-        self.training = SampleMaker(
-            load_split(recipe, root, "train"),
-            recipe.augmentation,
-            o.steps_per_epoch * o.batch,
-            full_range,
-            len(recipe.classes),
-            o.seed,
-        )
-        self.validation = WholeTiles(load_split(recipe, root, "validation"), full_range)
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Samples of the current epoch; the loader is made anew for each."""
-        self.training.set_epoch(self.trainer.current_epoch if self.trainer else 0)
-        o = self.recipe.optimisation
-        return DataLoader(self.training, o.batch, num_workers=o.loader_workers, drop_last=True)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Whole tiles; tiles of one size share a batch."""
-        same = len({t.labels.shape for t in self.validation.tiles}) == 1
-        return DataLoader(self.validation, 16 if same else 1)
-
-    def measure_scaling(self) -> Scaling:
-        """Mean, deviation and 2nd and 98th percentile of each band over a fixed draw of training pixels."""
-        rng = np.random.default_rng(0)
-        tiles = self.training.tiles
-        picks = rng.choice(len(tiles), size=min(len(tiles), 400), replace=False)
-        pixels = np.concatenate([tiles[i].image.reshape(tiles[i].image.shape[0], -1)[:, ::37] for i in picks], axis=1)
-        low, high = np.percentile(pixels, (2, 98), axis=1)
-        full = self.training.full_range
-        return Scaling(
-            divisor=full,
-            mean=tuple(round(float(v), 4) for v in pixels.mean(axis=1) / full),
-            std=tuple(round(float(v), 4) for v in pixels.std(axis=1) / full),
-            low=tuple(float(v) for v in low),
-            high=tuple(float(v) for v in high),
-        )
-
-
-class SegmentationTask(L.LightningModule):
-    """Trains a segmenter of the registry.
-
-    Args:
-        model: The module; its output is a :class:`~engine.models.output.TokenOutput`.
-        recipe: The recipe.
-        scaling: How inputs are normalised.
-        class_shares: ``[K]`` share of each class among labelled training pixels.
+    Attributes:
+        monitor: The score that says which state is best; more is better.
+        extras: Further measures of a model, by name.
+        default_extras: Those that are taken where nothing else is asked for.
     """
 
-    class_weights: Tensor
-    mean: Tensor
-    std: Tensor
+    monitor: ClassVar[str]
+    extras: ClassVar[Mapping[str, ExtraMeasure]] = {}
+    default_extras: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, model: nn.Module, recipe: Recipe, scaling: Scaling, class_shares: np.ndarray) -> None:
-        super().__init__()
-        self.model = model
-        self.recipe = recipe
-        self._scaling = scaling
-        weights = torch.tensor(class_shares, dtype=torch.float32) ** -recipe.loss.class_power
-        self.register_buffer("class_weights", weights / weights.mean())
-        self.register_buffer("mean", torch.tensor(scaling.mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(scaling.std)[:, None, None])
-        self.confusion = MulticlassConfusionMatrix(len(recipe.classes), ignore_index=IGNORE)
+    @abstractmethod
+    def data(self, recipe: R, root: Path) -> TrainingData:
+        """Training and validation data, read and checked.
 
-    def scaling(self) -> Scaling:
-        """The scaling in force: that of the run's first start, which its states carry."""
-        mean, std = (tuple(round(float(v), 4) for v in part.flatten()) for part in (self.mean, self.std))
-        return self._scaling.model_copy(update={"mean": mean, "std": std})
+        Raises:
+            TrainingError: Something is missing; the message names it.
+        """
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """Bring images of 0 to 1 to the model's input."""
-        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+    @abstractmethod
+    def measured(self, recipe: R, root: Path, split: str) -> Measured:
+        """The samples of a split that a model is scored on.
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """One optimiser step."""
-        images, labels = batch
-        loss, parts = segmentation_loss(
-            self.model(self.normalise(images)), images, labels, self.class_weights, self.recipe.loss
-        )
-        self.log("loss", loss.detach(), prog_bar=True)
-        self.log_dict({f"loss/{name}": value for name, value in parts.items()})
-        return loss
+        Raises:
+            TrainingError: The split holds nothing.
+        """
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Count predictions on whole tiles."""
-        images, labels = batch
-        maps = self.model(self.normalise(images)).at_pixels(*labels.shape[-2:])
-        self.confusion.update(maps.logits.argmax(dim=1), labels)
+    @abstractmethod
+    def module(self, model: nn.Module, recipe: R, data: TrainingData, scaling: Scaling) -> TrainingModule[R]:
+        """What trains a model."""
 
-    def on_validation_epoch_end(self) -> None:
-        """Log mIoU, pixel accuracy and the IoU of each class."""
-        scores = self.scores()
-        self.log("miou", scores.miou, prog_bar=True)
-        self.log("accuracy", scores.accuracy, prog_bar=True)
-        for entry, iou in zip(self.recipe.classes, scores.iou, strict=True):
-            self.log(f"iou/{entry.name}", iou)
-        self.confusion.reset()
+    @abstractmethod
+    def score(self, model: LoadedModel, samples: Measured, progress: Callable[[float], None] | None = None) -> Report:
+        """Score a model on samples."""
 
-    def scores(self) -> Scores:
-        """Scores of what validation has counted so far."""
-        return scores_from_confusion(self.confusion.compute().cpu().numpy())
 
-    def configure_optimizers(self) -> Any:
-        """AdamW; norms, biases and the like are not decayed."""
-        o = self.recipe.optimisation
-        named = [p for p in self.model.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in named if p.ndim > 1], "weight_decay": o.weight_decay},
-            {"params": [p for p in named if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=o.learning_rate)
+@dataclass(frozen=True, slots=True)
+class TaskEntry:
+    """Where a task lives, as ``module:attribute``.
 
-        starts = [o.warmup_steps, *(restart.step for restart in o.restarts)]
-        peaks = [1.0, *(restart.peak for restart in o.restarts)]
-        stops = [*starts[1:], o.steps]
+    Attributes:
+        recipe: The class of its recipes.
+        task: Its :class:`Task`.
+    """
 
-        def factor(step: int) -> float:
-            if step < o.warmup_steps:
-                return (step + 1) / o.warmup_steps
-            part = max(i for i, start in enumerate(starts) if start <= step)
-            done = (step - starts[part]) / max(1, stops[part] - starts[part])
-            return peaks[part] * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    recipe: str
+    task: str
 
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+_TASKS = {
+    "segmentation": TaskEntry(
+        "engine.training.segmentation.recipe:SegmentationRecipe", "engine.training.segmentation.task:SegmentationTask"
+    ),
+    "classification": TaskEntry(
+        "engine.training.classification.recipe:ClassificationRecipe",
+        "engine.training.classification.task:ClassificationTask",
+    ),
+}
+
+
+def register(name: str, entry: TaskEntry) -> None:
+    """Make a task known to recipes.
+
+    Raises:
+        ValueError: The name is taken.
+    """
+    if _TASKS.get(name, entry) != entry:
+        raise ValueError(f"the task name {name!r} is taken")
+    _TASKS[name] = entry
+
+
+def tasks() -> tuple[str, ...]:
+    """Names of all tasks, sorted."""
+    return tuple(sorted(_TASKS))
+
+
+def recipe_type(name: str) -> type[Recipe]:
+    """The class of a task's recipes.
+
+    Raises:
+        TrainingError: There is no such task.
+    """
+    kind: type[Recipe] = _fetch(_entry(name).recipe)
+    return kind
+
+
+def find_task(name: str) -> Task[Any]:
+    """A task by name.
+
+    Raises:
+        TrainingError: There is no such task.
+    """
+    task: Task[Any] = _fetch(_entry(name).task)()
+    return task
+
+
+def _entry(name: str) -> TaskEntry:
+    if name in _TASKS:
+        return _TASKS[name]
+    close = difflib.get_close_matches(name, _TASKS, n=1)
+    meant = f"Did you mean {close[0]}? " if close else ""
+    raise TrainingError(f"there is no task named {name!r}", remedy=f"{meant}Tasks are {', '.join(tasks())}.")
+
+
+def _fetch(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute)

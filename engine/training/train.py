@@ -1,42 +1,40 @@
-"""Run a recipe: train, log, keep the best and the last state, and write the checkpoint with its card.
+"""Run a recipe: train, log, keep the best and the last state, and write checkpoints with their cards.
 
-Guarantees: an interrupted run goes on from its last epoch when started again with the same output folder; the
-checkpoint that comes out holds the averaged weights of the epoch the recipe keeps, with the scores of the validation
-split measured on exactly these weights.
+Guarantees: an interrupted run goes on from its last epoch when started again with the same output folder, and ends as
+if it had not been interrupted; the scores on a card are those that ``rs-engine evaluate`` gives for that checkpoint.
 """
 
 from __future__ import annotations
 
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch import nn
 
-from engine.errors import TrainingError
+from engine.errors import CancelledError, OptionError, TrainingError
 from engine.models.card import ModelCard, Scaling
 from engine.models.checkpoint import save_checkpoint
+from engine.models.loaded import LoadedModel
+from engine.models.output import TokenOutput
 from engine.models.registry import create
-from engine.training.recipe import Optimisation, Recipe
-from engine.training.task import SegmentationTask, TileData
+from engine.training.callbacks import Averaging, EpochCheckpoints, EpochSeeds, ProgressBar
+from engine.training.module import TrainingModule
+from engine.training.recipe import Recipe
+from engine.training.report import Report
+from engine.training.task import find_task
 
-
-class Averaging(EMAWeightAveraging):
-    """The moving average of the weights; restarts that ask for it go on from there, with a fresh optimiser."""
-
-    def __init__(self, optimisation: Optimisation) -> None:
-        super().__init__(decay=optimisation.ema_decay, update_starting_at_step=optimisation.warmup_steps)
-        self._steps = {restart.step for restart in optimisation.restarts if restart.from_average}
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Where a restart asks for it, take over the average."""
-        if trainer.global_step in self._steps:
-            self._copy_average_to_current(pl_module)
-            for optimizer in trainer.optimizers:
-                optimizer.state.clear()
+_IDENTITY = ("task", "architecture", "config", "classes", "bands")
+"""What may not change between the start of a run and its resumption."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,118 +42,209 @@ class Trained:
     """What a training run leaves.
 
     Attributes:
-        checkpoint: The ``.safetensors`` file.
+        checkpoint: The ``.safetensors`` file of the state the recipe keeps.
         card: Its card.
+        report: Its scores on the validation split.
+        other: The checkpoint of the other state, best or last.
     """
 
     checkpoint: Path
     card: ModelCard
+    report: Report
+    other: Path
 
 
-def train(recipe: Recipe, data_root: Path, out_dir: Path, *, fresh: bool = False) -> Trained:
+def train(recipe: Recipe, data_root: Path, out_dir: Path, *, fresh: bool = False) -> Trained | None:
     """Train a recipe.
 
     Args:
         recipe: What to train.
         data_root: The folder that the recipe's data folders lie in.
-        out_dir: Logs, states and the checkpoint go here.
+        out_dir: Logs, states and checkpoints go here.
         fresh: Start anew even where an earlier run can be continued.
 
+    Returns:
+        What is left; None on every process but the first of a run on several devices.
+
     Raises:
-        TrainingError: The data is not there, or does not fit the recipe.
+        TrainingError: The data is not there or does not fit the recipe, or the folder holds a run of another model.
+        OptionError: The architecture has no such configuration.
+        CancelledError: The user interrupted the run.
     """
-    L.seed_everything(recipe.optimisation.seed, workers=True)
-    data = TileData(recipe, data_root)
-    if not data.validation.tiles:
-        raise TrainingError("no tile validates", where=data_root, remedy="Give a source validation_remainders.")
-    scaling = data.measure_scaling()
-    model = _build(recipe)
-    task = SegmentationTask(model, recipe, scaling, data.training.class_shares)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    o = recipe.optimisation
+    L.seed_everything(recipe.optimisation.seed, workers=True, verbose=False)
+    if recipe.hardware.threads:
+        torch.set_num_threads(recipe.hardware.threads)
+    task = find_task(recipe.task)
+    model = build_model(recipe)
+    data = task.data(recipe, data_root)
+    module = task.module(model, recipe, data, data.measure_scaling())
     states = out_dir / "states"
-    best = ModelCheckpoint(states, filename="best", monitor="miou", mode="max", enable_version_counter=False)
+    last = states / "last.ckpt"
+    resumed = last.exists() and not fresh
+    o = recipe.optimisation
+    best_state = ModelCheckpoint(
+        states,
+        filename="best",
+        monitor=task.monitor,
+        mode="max",
+        enable_version_counter=False,
+        save_on_train_epoch_end=False,
+    )
     # A keeper of its own: `save_last` writes only when the best changes, and a run must go on from its last epoch.
-    latest = ModelCheckpoint(states, filename="last", enable_version_counter=False)
+    last_state = ModelCheckpoint(states, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
+    averaging = None if o.ema_decay is None else Averaging(o, data.budget)
+    callbacks: list[L.Callback] = [best_state, last_state, EpochSeeds(o.seed)]
+    callbacks += [averaging] if averaging is not None else []
+    if o.checkpoint_every:
+
+        def describe(state: nn.Module, epoch: int) -> ModelCard:
+            card = make_card(recipe, module.scaling(), state, {})
+            return card.model_copy(
+                update={"name": f"{recipe.name}-epoch-{epoch:04d}", "title": f"{card.title}, after epoch {epoch}"}
+            )
+
+        callbacks.append(EpochCheckpoints(o.checkpoint_every, out_dir / "epochs", describe, averaging))
     trainer = L.Trainer(
-        max_steps=o.steps,
+        accelerator=recipe.hardware.accelerator,
+        devices=recipe.hardware.devices,
+        num_nodes=recipe.hardware.nodes,
+        strategy=recipe.hardware.strategy,
+        sync_batchnorm=recipe.hardware.sync_batchnorm,
+        max_steps=data.budget.steps,
         precision=o.precision,
         gradient_clip_val=o.clip_norm,
-        callbacks=[
-            best,
-            latest,
-            Averaging(o),
-            RichProgressBar(),
-        ],
+        check_val_every_n_epoch=o.evaluate_every,
+        callbacks=[*callbacks, LearningRateMonitor("step"), ProgressBar(data.budget)],
         logger=[
             CSVLogger(out_dir / "logs", name="csv"),
             TensorBoardLogger(out_dir / "logs", name="tensorboard"),
         ],
         num_sanity_val_steps=0,
         reload_dataloaders_every_n_epochs=1,
-        log_every_n_steps=20,
+        log_every_n_steps=min(20, data.budget.steps_per_epoch),
         enable_model_summary=False,
     )
-    last = states / "last.ckpt"
-    # The state is our own, written by this very run: Lightning's format is a pickle.
-    trainer.fit(task, data, ckpt_path=str(last) if last.exists() and not fresh else None, weights_only=False)
-    kept = best.best_model_path if o.keep == "best" else str(last)
-    state = torch.load(kept, map_location="cpu", weights_only=False)
-    task.load_state_dict(state["state_dict"])
-    evaluator = L.Trainer(logger=False, enable_checkpointing=False, enable_model_summary=False)
-    table = evaluator.validate(task, data, verbose=False)[0]
-    card = make_card(recipe, task.scaling(), len(data.validation), table)
-    checkpoint = out_dir / f"{recipe.name}.safetensors"
-    save_checkpoint(checkpoint, model, card)
-    return Trained(checkpoint, card)
+    if trainer.is_global_zero:
+        _remember(recipe, out_dir, resumed=resumed)
+    with _interruptible(trainer, out_dir):
+        # The state is our own, written by this very run: Lightning's format is a pickle.
+        trainer.fit(module, data, ckpt_path=str(last) if resumed else None, weights_only=False)
+    if not trainer.is_global_zero:
+        return None
+    found = {"last": last, "best": Path(best_state.best_model_path or last)}
+    rest = "last" if o.keep == "best" else "best"
+    other = out_dir / f"{recipe.name}-{rest}.safetensors"
+    samples = data.validation
+    finished: tuple[ModelCard, Report] | None = None
+    for state, path in ((found[rest], other), (found[o.keep], out_dir / f"{recipe.name}.safetensors")):
+        _load_state(module, state)
+        plain = make_card(recipe, module.scaling(), module.model, {})
+        loaded = LoadedModel(module.model, plain, "").to(trainer.strategy.root_device)
+        report = task.score(loaded, samples)
+        card = plain.model_copy(update={"metrics": {"validation": report.as_card_table()}})
+        save_checkpoint(path, module.model, card)
+        finished = card, report
+    assert finished is not None  # the loop above runs twice
+    return Trained(out_dir / f"{recipe.name}.safetensors", *finished, other)
 
 
-def make_card(recipe: Recipe, scaling: Scaling, tiles: int, table: Any) -> ModelCard:
+def build_model(recipe: Recipe) -> nn.Module:
+    """The recipe's model with fresh weights.
+
+    Raises:
+        TrainingError: The configuration does not fit the architecture.
+        OptionError: A key of it is not known.
+    """
+    config = {"num_classes": len(recipe.classes), "in_channels": len(recipe.bands), **recipe.config}
+    try:
+        model = create(recipe.architecture, **config)
+    except OptionError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise TrainingError(
+            f"the configuration does not fit {recipe.architecture!r}: {error}", remedy="Correct `config` in the recipe."
+        ) from error
+    channels_last: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return channels_last
+
+
+def make_card(recipe: Recipe, scaling: Scaling, model: nn.Module, metrics: dict[str, dict[str, Any]]) -> ModelCard:
     """Write the card of a trained model.
 
     Args:
         recipe: Its recipe.
-        scaling: The scaling its weights were trained and scored with.
-        tiles: Validation tiles.
-        table: The scores just measured on them.
+        scaling: The scaling its weights were trained with.
+        model: The model; it tells how many tokens it makes of a window.
+        metrics: A table of scores for each split.
     """
-    names = [entry.name for entry in recipe.classes]
-    scores = {
-        "miou": round(float(table["miou"]), 4),
-        "pixel_accuracy": round(float(table["accuracy"]), 4),
-        "iou": {name: round(float(table[f"iou/{name}"]), 4) for name in names},
-        "tiles": tiles,
-    }
     text = recipe.card
-    return ModelCard(
-        name=recipe.name,
-        title=text.title,
-        description=text.description,
-        architecture=recipe.architecture,
-        config={"num_classes": len(names), "in_channels": len(recipe.bands), **recipe.config},
-        task="segmentation",
-        classes=recipe.classes,
-        bands=recipe.bands,
-        scaling=scaling,
-        window_px=text.window_px,
-        overlap_px=text.overlap_px,
-        gsd_m=text.gsd_m,
-        gsd_range_m=text.gsd_range_m,
-        token_count=int(recipe.config.get("token_count", 16)),
-        data=text.data,
-        metrics={"validation": scores},
-        licence=text.licence,
-        source=text.source,
+    return ModelCard.model_validate(
+        {
+            **text.model_dump(),
+            "name": recipe.name,
+            "architecture": recipe.architecture,
+            "config": {"num_classes": len(recipe.classes), "in_channels": len(recipe.bands), **recipe.config},
+            "task": recipe.task,
+            "classes": recipe.classes,
+            "bands": recipe.bands,
+            "scaling": scaling,
+            "token_count": _token_count(model, len(recipe.bands), text.window_px),
+            "metrics": metrics,
+        }
     )
 
 
-def _build(recipe: Recipe) -> torch.nn.Module:
-    config = {"num_classes": len(recipe.classes), "in_channels": len(recipe.bands), **recipe.config}
+def _token_count(model: nn.Module, bands: int, window_px: int) -> int:
+    parameter = next(model.parameters())
+    training = model.training
+    with torch.inference_mode():
+        output = model.eval()(torch.zeros(1, bands, window_px, window_px, device=parameter.device))
+    model.train(training)
+    assert isinstance(output, TokenOutput)
+    return int(output.tokens.assignment.shape[1])
+
+
+def _load_state(module: TrainingModule[Any], path: Path) -> None:
+    state = torch.load(path, map_location="cpu", weights_only=False)
+    module.load_state_dict(state["state_dict"])
+
+
+def _remember(recipe: Recipe, out_dir: Path, *, resumed: bool) -> None:
+    """Write down what runs here; refuse to continue a run of another model.
+
+    Raises:
+        TrainingError: The folder holds a run of another model.
+    """
+    path = out_dir / "recipe.json"
+    now = recipe.model_dump(mode="json")
+    if resumed and path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changed = [key for key in _IDENTITY if before.get(key) != now[key]]
+        if changed:
+            raise TrainingError(
+                f"the run in this folder differs from the recipe in {' and '.join(changed)}",
+                where=out_dir,
+                remedy="Choose another --out, or start anew with --fresh.",
+            )
+    out_dir.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(now, indent=1), encoding="utf-8")
+
+
+@contextmanager
+def _interruptible(trainer: L.Trainer, out_dir: Path) -> Iterator[None]:
+    """Turn Lightning's exit on Ctrl-C into an error that says how to go on."""
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if in_main else None
     try:
-        model = create(recipe.architecture, **config)
-    except TypeError as error:
-        raise TrainingError(
-            f"the configuration does not fit {recipe.architecture!r}: {error}", remedy="Correct `config` in the recipe."
+        yield
+    except SystemExit as error:
+        if not trainer.interrupted:
+            raise
+        raise CancelledError(
+            f"the training was interrupted in epoch {trainer.current_epoch + 1}",
+            where=out_dir,
+            remedy="The same command goes on from the end of the epoch before.",
         ) from error
-    channels_last: torch.nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return channels_last
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)

@@ -17,8 +17,8 @@ classes:
   - {name: bright, color: "#ffffff"}
 bands: [red, green, blue]
 data:
-  - {kind: tiles, folder: tiny, labels: {1: 0, 2: 1}, validation_remainders: [0, 1]}
-augmentation: [{crop_px: 32}]
+  - {kind: tiles, folder: tiny, labels: {1: 0, 2: 1}, split: {rule: md5, validation: [0, 1]}}
+augmentation: [{kind: pieces, crop_px: 32}]
 optimisation:
   ema_decay: 0.5
   steps: 4

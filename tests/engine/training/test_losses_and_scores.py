@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.training.losses import outline_loss, spectral_loss
-from engine.training.scores import scores_from_confusion
+from engine.training.segmentation.losses import outline_loss, spectral_loss
+from engine.training.segmentation.scores import scores_from_confusion
 
 
 def test_a_perfect_partition_leaves_no_spectral_variance() -> None:

@@ -1,60 +1,118 @@
+import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import lightning as L
+import pytest
 import torch
 from typer.testing import CliRunner
 
+import engine.training.train as train_module
+from engine.cli.main import build_app
+from engine.errors import CancelledError, TrainingError
+from engine.models.checkpoint import read_card
 from engine.models.loaded import load_model
-from engine.training.evaluate import evaluate_pixels, split_tiles
+from engine.training.callbacks import Averaging
+from engine.training.evaluate import evaluate
 from engine.training.recipe import load_recipe
-from engine.training.train import Averaging, train
+from engine.training.train import train
 
 
-def test_a_trained_checkpoint_loads_and_scores_as_its_card_says(
+class StopError(Exception):
+    """What the tests stop a run with."""
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_model(path).module.state_dict()
+
+
+def _stopping_at(epoch: int, act: Callable[[], None]) -> type[L.Callback]:
+    class Stopper(L.Callback):
+        def __init__(self, budget: object) -> None:
+            super().__init__()
+
+        def on_train_batch_start(self, trainer: L.Trainer, task: object, batch: object, index: int) -> None:
+            if trainer.current_epoch == epoch and index == 1:
+                act()
+
+    return Stopper
+
+
+def _stop() -> None:
+    raise StopError
+
+
+def _press_ctrl_c() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_trained_checkpoint_scores_as_its_card_says(recipe_file: Path, tile_root: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(recipe_file, ["optimisation.steps=50", "optimisation.steps_per_epoch=20"])
+    trained = train(recipe, tile_root, tmp_path / "out")
+    assert trained is not None
+    report = evaluate(load_model(trained.checkpoint), recipe, tile_root, extras=())
+    assert report.as_card_table() == trained.card.metrics["validation"]
+    assert report.headline["miou"] > 0.3
+    assert read_card(trained.other).name == "tiny"
+    states = torch.load(tmp_path / "out" / "states" / "last.ckpt", weights_only=False)
+    assert states["global_step"] == 50  # the short last epoch counts
+
+
+@pytest.mark.parametrize("averaged", [True, False], ids=["averaged", "plain"])
+def test_a_stopped_run_ends_as_an_uninterrupted_one(
+    recipe_file: Path, tile_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, averaged: bool
+) -> None:
+    overrides = ["optimisation.keep=last", "optimisation.steps=6"]
+    overrides += [] if averaged else ["optimisation.ema_decay=null"]
+    recipe = load_recipe(recipe_file, overrides)
+    whole = train(recipe, tile_root, tmp_path / "whole")
+    monkeypatch.setattr(train_module, "ProgressBar", _stopping_at(1, _stop))
+    with pytest.raises(StopError):
+        train(recipe, tile_root, tmp_path / "parts")
+    monkeypatch.undo()
+    parts = train(recipe, tile_root, tmp_path / "parts")
+    assert whole is not None
+    assert parts is not None
+    one, two = _weights(whole.checkpoint), _weights(parts.checkpoint)
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    recipe_file: Path, tile_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_module, "ProgressBar", _stopping_at(0, _press_ctrl_c))
+    with pytest.raises(CancelledError, match="goes on"):
+        train(load_recipe(recipe_file), tile_root, tmp_path / "out")
+
+
+def test_a_folder_with_a_run_of_another_model_is_not_continued(
     recipe_file: Path, tile_root: Path, tmp_path: Path
 ) -> None:
-    recipe = load_recipe(recipe_file, ["optimisation.steps=40", "optimisation.steps_per_epoch=20"])
+    train(load_recipe(recipe_file), tile_root, tmp_path / "out")
+    other = load_recipe(recipe_file, ["config.token_count=3"])
+    with pytest.raises(TrainingError, match=r"differs from the recipe in config.*--fresh"):
+        train(other, tile_root, tmp_path / "out")
+    again = train(other, tile_root, tmp_path / "out", fresh=True)
+    assert again is not None
+    assert again.card.token_count == 3
+
+
+def test_epochs_are_kept_to_look_back_on(recipe_file: Path, tile_root: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(recipe_file, ["optimisation.checkpoint_every=1", "optimisation.keep=last"])
     trained = train(recipe, tile_root, tmp_path / "out")
-    model = load_model(trained.checkpoint)
-    table = evaluate_pixels(model, split_tiles(recipe, tile_root, "validation"))
-    assert abs(table["miou"] - trained.card.metrics["validation"]["miou"]) < 2e-3
-    assert table["miou"] > 0.3
-    assert table["tiles"] == trained.card.metrics["validation"]["tiles"]
-
-
-def test_a_run_continues_from_its_last_epoch(recipe_file: Path, tile_root: Path, tmp_path: Path) -> None:
-    whole = train(load_recipe(recipe_file), tile_root, tmp_path / "whole")
-    # The same run, stopped after its first epoch: the schedule still aims at four steps.
-    import engine.training.train as module
-
-    class StopError(Exception):
-        pass
-
-    class Stopper(module.L.Callback):
-        def on_train_epoch_start(self, trainer: object, task: object) -> None:
-            if trainer.current_epoch == 1:  # type: ignore[attr-defined]
-                raise StopError
-
-    progress = module.RichProgressBar
-    try:
-        module.RichProgressBar = Stopper  # type: ignore[misc,assignment]
-        try:
-            train(load_recipe(recipe_file), tile_root, tmp_path / "parts")
-        except StopError:
-            assert (tmp_path / "parts" / "states" / "last.ckpt").exists()
-        else:
-            raise AssertionError("the run was not stopped")
-    finally:
-        module.RichProgressBar = progress  # type: ignore[misc]
-    parts = train(load_recipe(recipe_file), tile_root, tmp_path / "parts")
-    one, two = load_model(whole.checkpoint).module.state_dict(), load_model(parts.checkpoint).module.state_dict()
-    assert all(torch.equal(one[key], two[key]) for key in one)
+    kept = sorted((tmp_path / "out" / "epochs").iterdir())
+    assert [path.name for path in kept] == ["epoch-0001.safetensors", "epoch-0002.safetensors"]
+    assert read_card(kept[0]).name == "tiny-epoch-0001"
+    assert trained is not None
+    last, final = _weights(kept[1]), _weights(trained.checkpoint)
+    assert all(torch.equal(last[key], final[key]) for key in final)
 
 
 def test_a_restart_goes_on_from_the_average_with_a_fresh_optimiser(recipe_file: Path) -> None:
     restart = "optimisation.restarts=[{step: 2, peak: 0.5, from_average: true}]"
-    averaging = Averaging(load_recipe(recipe_file, [restart]).optimisation)
+    optimisation = load_recipe(recipe_file, [restart]).optimisation
+    averaging = Averaging(optimisation, optimisation.budget(10))
     module = L.LightningModule()
     module.weight = torch.nn.Parameter(torch.zeros(2))
     trainer = SimpleNamespace(global_step=0, optimizers=[torch.optim.AdamW(module.parameters(), lr=1.0)])
@@ -71,27 +129,27 @@ def test_a_restart_goes_on_from_the_average_with_a_fresh_optimiser(recipe_file: 
     assert not trainer.optimizers[0].state
 
 
-def test_the_command_line_trains_and_evaluates(recipe_file: Path, tile_root: Path, tmp_path: Path) -> None:
-    from engine.cli.main import build_app
+def test_a_model_is_not_scored_on_data_of_other_classes(recipe_file: Path, tile_root: Path, tmp_path: Path) -> None:
+    trained = train(load_recipe(recipe_file), tile_root, tmp_path / "out")
+    assert trained is not None
+    with pytest.raises(TrainingError, match="classes"):
+        evaluate(load_model(trained.checkpoint), load_recipe(recipe_file, ["classes.0.name=night"]), tile_root)
 
-    app = build_app()
-    out = tmp_path / "cli"
-    result = CliRunner().invoke(app, ["train", str(recipe_file), "--data", str(tile_root), "--out", str(out)])
+
+def test_the_command_line_trains_and_evaluates(recipe_file: Path, tile_root: Path, tmp_path: Path) -> None:
+    app, out, report = build_app(), tmp_path / "cli", tmp_path / "report"
+    common = ["--data", str(tile_root)]
+    result = CliRunner().invoke(app, ["train", str(recipe_file), *common, "--out", str(out)])
     assert result.exit_code == 0, result.output
-    report = tmp_path / "report.json"
-    result = CliRunner().invoke(
-        app,
-        [
-            "evaluate",
-            str(out / "tiny.safetensors"),
-            "--data",
-            str(tile_root),
-            "--recipe",
-            str(recipe_file),
-            "--no-regions",
-            "--out",
-            str(report),
-        ],
-    )
+    assert "mIoU" in result.output
+    model = str(out / "tiny.safetensors")
+    arguments = ["evaluate", model, *common, "--recipe", str(recipe_file), "--no-regions", "--out", str(report)]
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert report.exists()
+    saved = json.loads((report / "report.json").read_text())
+    assert set(saved["iou"]) == {"dark", "bright"}
+    assert sum(map(sum, saved["confusion"])) == saved["pixels"]
+    assert (report / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    assert (report / "table.csv").read_text().splitlines()[0] == "class,iou,accuracy"
+    result = CliRunner().invoke(app, [*arguments[:-2], "--json"])
+    assert json.loads(result.stdout.splitlines()[-1])["miou"] == saved["miou"]

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.models.output import TokenOutput
-from engine.training.recipe import LossWeights
-from engine.training.tiles import IGNORE
+from engine.training.segmentation.recipe import LossWeights
+from engine.training.segmentation.tiles import IGNORE
 
 EDGE_SOFTNESS = 0.06
 """Summed band difference between neighbouring pixels (of 0 to 1) at which the outline term fades to 1/e."""

@@ -1,74 +1,44 @@
-"""Training samples from tiles: pieces, mosaics, blobs and changed radiometry.
+"""Training samples that are pieces of tiles: mosaics, blobs, other tones and changed radiometry.
 
-Guarantees: sample ``i`` of epoch ``e`` depends on the recipe's seed, ``e`` and ``i`` alone, whatever the number of
-loader workers; labels are never interpolated. Tiles that hold rare classes are drawn more often.
+Guarantees: everything random comes from the generator that is handed in; labels are never interpolated.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from engine.training.recipe import Augmentation
-from engine.training.tiles import IGNORE, Tile, TileSet
+from engine.training.segmentation.recipe import Pieces
+from engine.training.segmentation.tiles import IGNORE, Tile
 
 _TONE_TRIES = 8
 """Draws of a tile that may hold nothing but the class itself."""
 
+Draw = Callable[[np.random.Generator], Tile]
+"""Draws a tile: rare classes and weighty sources come up more often."""
 
-class SampleMaker(Dataset[tuple[Tensor, Tensor]]):
-    """Makes training samples: images ``[C, S, S]`` in 0 to 1 and labels ``[S, S]`` (255 ignored).
+
+class PieceMaker:
+    """Makes a sample of pieces: an image ``[C, S, S]`` in 0 to 1 and labels ``[S, S]`` (255 ignored).
 
     Args:
-        sets: Where pieces come from.
-        augmentations: How; of those whose epoch has come, the last counts.
-        length: Samples an epoch.
+        augmentation: How.
+        draw: Where tiles come from.
         full_range: Stored value that becomes 1.
-        num_classes: Classes, for the balance of the draw.
-        seed: Seed of everything random.
     """
 
-    def __init__(
-        self,
-        sets: list[TileSet],
-        augmentations: Sequence[Augmentation],
-        length: int,
-        full_range: float,
-        num_classes: int,
-        seed: int,
-    ) -> None:
-        self.tiles = [tile for group in sets for tile in group.tiles]
-        self.augmentations = augmentations
-        self.length = length
+    def __init__(self, augmentation: Pieces, draw: Draw, full_range: float) -> None:
+        self.augmentation = augmentation
         self.full_range = full_range
-        self.seed = seed
-        self.sets = sets
-        self.class_shares = _class_shares(sets, num_classes)
-        self.wanted = _wanted(sets, self.class_shares, num_classes)
-        self.set_epoch(0)
+        self._draw = draw
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that samples are drawn for."""
-        self.epoch = epoch
-        self.augmentation = [a for a in self.augmentations if a.from_epoch <= epoch][-1]
-        parts = [
-            wanted * (group.weight if epoch >= group.from_epoch else 0.0)
-            for group, wanted in zip(self.sets, self.wanted, strict=True)
-        ]
-        chances = np.cumsum(np.concatenate(parts))
-        self.chances = chances / chances[-1]
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng((self.seed, self.epoch, index))
+    def make(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """A sample."""
         size = self.augmentation.crop_px
         kind = rng.random()
         if kind < self.augmentation.mosaic:
@@ -132,9 +102,6 @@ class SampleMaker(Dataset[tuple[Tensor, Tensor]]):
                     break
         return image
 
-    def _draw(self, rng: np.random.Generator) -> Tile:
-        return self.tiles[min(len(self.tiles) - 1, int(np.searchsorted(self.chances, rng.random(), side="right")))]
-
     def _recoloured(self, rng: np.random.Generator, image: Tensor) -> Tensor:
         spread = self.augmentation.recolour
         if not spread:
@@ -158,7 +125,7 @@ class SampleMaker(Dataset[tuple[Tensor, Tensor]]):
         return (image + torch.from_numpy(noise.astype(np.float32))).clamp(0, 1)
 
 
-def _blob(rng: np.random.Generator, size: int, augmentation: Augmentation) -> Tensor:
+def _blob(rng: np.random.Generator, size: int, augmentation: Pieces) -> Tensor:
     fewest, most = augmentation.blob_cells
     cells = int(rng.integers(fewest, most + 1))
     field = torch.from_numpy(rng.standard_normal((1, 1, cells, cells), dtype=np.float32))
@@ -166,26 +133,3 @@ def _blob(rng: np.random.Generator, size: int, augmentation: Augmentation) -> Te
     if augmentation.blob_cover is None:
         return smooth > rng.normal(0, 0.3)
     return smooth > torch.quantile(smooth, 1.0 - rng.uniform(*augmentation.blob_cover))
-
-
-def _histogram(sets: list[TileSet], num_classes: int) -> list[np.ndarray]:
-    return [
-        np.stack(
-            [np.bincount(t.labels[t.labels != IGNORE], minlength=num_classes) / t.labels.size for t in group.tiles]
-        )
-        for group in sets
-    ]
-
-
-def _class_shares(sets: list[TileSet], num_classes: int) -> np.ndarray:
-    total = sum(histogram.sum(axis=0) for histogram in _histogram(sets, num_classes))
-    shares: np.ndarray = np.maximum(total / total.sum(), 1e-4)
-    return shares
-
-
-def _wanted(sets: list[TileSet], shares: np.ndarray, num_classes: int) -> list[np.ndarray]:
-    parts = []
-    for histogram in _histogram(sets, num_classes):
-        wanted = (histogram / np.sqrt(shares)).sum(axis=1) + 0.05
-        parts.append(wanted / wanted.sum())
-    return parts

@@ -7,7 +7,6 @@ occur neither in truth nor in prediction count in no mean.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -31,16 +30,6 @@ class Scores:
     iou: tuple[float, ...]
     class_accuracy: tuple[float, ...]
     pixels: int
-
-    def as_card_table(self, names: list[str]) -> dict[str, Any]:
-        """The form that cards carry."""
-        return {
-            "miou": round(self.miou, 4),
-            "pixel_accuracy": round(self.accuracy, 4),
-            "mean_accuracy": round(self.mean_accuracy, 4),
-            "iou": {name: round(value, 4) for name, value in zip(names, self.iou, strict=True)},
-            "pixels": self.pixels,
-        }
 
 
 def scores_from_confusion(confusion: np.ndarray) -> Scores:

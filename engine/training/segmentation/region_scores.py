@@ -23,7 +23,10 @@ from engine.inference.options import AnalysisOptions
 from engine.models.loaded import LoadedModel
 from engine.regions.quality import Quality, SeamShare, measure, seam_share, slic_areas, slic_segments_for, window_lines
 from engine.scene import open_scene
-from engine.training.tiles import IGNORE, Tile
+from engine.training.data import Measured
+from engine.training.report import Extra
+from engine.training.segmentation.samples import MeasuredTiles
+from engine.training.segmentation.tiles import IGNORE, Tile
 
 SCENE_TILES = 5
 """Tiles along an edge of a laid-out scene."""
@@ -32,14 +35,12 @@ _CRS = "EPSG:32650"
 _ORIGIN_M = (500_000.0, 3_400_000.0)
 
 
-def evaluate_regions(
-    model: LoadedModel, tiles: list[Tile], progress: Callable[[float], None] | None = None
-) -> dict[str, Any]:
+def evaluate_regions(model: LoadedModel, samples: Measured, progress: Callable[[float], None] | None = None) -> Extra:
     """Measure regions on tiles laid out as scenes.
 
     Args:
         model: The model.
-        tiles: Labelled tiles; those of the most frequent size are laid out, the others left out.
+        samples: Labelled tiles; those of the most frequent size are laid out, the others left out.
         progress: Called with the share done.
 
     Returns:
@@ -49,6 +50,8 @@ def evaluate_regions(
     Raises:
         TrainingError: There are too few tiles for one scene.
     """
+    assert isinstance(samples, MeasuredTiles)
+    tiles = [tile for group in samples.sets for tile in group]
     layouts = list(_layouts(tiles))
     if not layouts:
         raise TrainingError(
@@ -72,7 +75,7 @@ def evaluate_regions(
         if progress is not None:
             progress((number + 1) / len(layouts))
     megapixels = sum(truth.size for _, truth in layouts) / 1e6
-    return {
+    figures = {
         "scenes": len(layouts),
         "megapixels": round(megapixels, 2),
         "model": {**_figures(ours, megapixels), "window_line_ratio": round(seams.ratio, 4)},
@@ -82,6 +85,21 @@ def evaluate_regions(
             "regions_per_mpx_for_model_purity": round(needed / megapixels, 1),
         },
     }
+    return Extra(figures, "Regions on the tiles laid out as scenes", ("figure", "model", "SLIC"), _rows(figures))
+
+
+def _rows(figures: dict[str, Any]) -> tuple[tuple[str, ...], ...]:
+    ours, slic = figures["model"], figures["slic"]
+    shared = (
+        ("purity", "purity"),
+        ("regions_per_mpx", "regions a megapixel"),
+        ("boundary_recall_2px", "boundary recall (2 px)"),
+    )
+    return (
+        *((title, f"{ours[key]:.3f}", f"{slic[key]:.3f}") for key, title in shared),
+        ("regions a megapixel at the model's purity", "", f"{slic['regions_per_mpx_for_model_purity']}"),
+        ("boundary on window lines / chance", f"{ours['window_line_ratio']:.3f}", "-"),
+    )
 
 
 def _figures(quality: Quality, megapixels: float) -> dict[str, Any]:

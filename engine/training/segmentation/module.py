@@ -1,0 +1,89 @@
+"""What trains a segmenter: one optimiser step, and the count of right and wrong pixels.
+
+Guarantees: validation is on whole tiles, without augmentation, with the averaged weights where the recipe keeps some.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from engine.models.card import Scaling
+from engine.models.output import TokenOutput
+from engine.training.data import Sample
+from engine.training.module import TrainingModule
+from engine.training.segmentation.losses import segmentation_loss
+from engine.training.segmentation.recipe import SegmentationRecipe
+from engine.training.segmentation.scores import Scores, scores_from_confusion
+from engine.training.segmentation.tiles import IGNORE
+from engine.training.settings import Budget
+
+
+class SegmentationModule(TrainingModule[SegmentationRecipe]):
+    """Trains a segmenter of the registry.
+
+    Args:
+        model: The module; its output is a :class:`~engine.models.output.TokenOutput`.
+        recipe: The recipe.
+        scaling: How inputs are normalised.
+        budget: The run in steps.
+        class_shares: ``[K]`` share of each class among labelled training pixels; None weighs all classes alike.
+    """
+
+    class_weights: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: SegmentationRecipe,
+        scaling: Scaling,
+        budget: Budget,
+        class_shares: np.ndarray | None,
+    ) -> None:
+        super().__init__(model, recipe, scaling, budget)
+        weights = torch.ones(len(recipe.classes))
+        if class_shares is not None:
+            weights = torch.tensor(class_shares, dtype=torch.float32) ** -recipe.loss.class_power
+        self.register_buffer("class_weights", weights / weights.mean())
+        self.confusion = MulticlassConfusionMatrix(len(recipe.classes), ignore_index=IGNORE)
+
+    def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
+        """One optimiser step."""
+        images, labels = batch
+        loss, parts = segmentation_loss(
+            self.model(self.normalise(images)), images, labels, self.class_weights, self.recipe.loss
+        )
+        self.log("loss", loss.detach(), prog_bar=True)
+        self.log_dict({f"loss/{name}": value for name, value in parts.items()})
+        return loss
+
+    def validation_step(self, batch: list[Sample], batch_idx: int) -> None:
+        """Count predictions on whole tiles."""
+        for stored, labels in batch:
+            images = self.normalise_stored(stored)
+            self.confusion.update(classes_at(self.model(images), images, labels), labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log mIoU, pixel accuracy and the IoU of each class."""
+        scores = self.scores()
+        self.log("miou", scores.miou, prog_bar=True)
+        self.log("accuracy", scores.accuracy, prog_bar=True)
+        for entry, iou in zip(self.recipe.classes, scores.iou, strict=True):
+            self.log(f"iou/{entry.name}", iou)
+        self.confusion.reset()
+
+    def scores(self) -> Scores:
+        """Scores of what validation has counted so far."""
+        return scores_from_confusion(self.confusion.compute().cpu().numpy())
+
+
+def classes_at(output: TokenOutput, images: Tensor, labels: Tensor) -> Tensor:
+    """Predicted classes ``[B, H, W]`` at the labels' own size, which need not be that of the images."""
+    shown, wanted = images.shape[-2:], labels.shape[-2:]
+    if shown == wanted or output.upsample is None:
+        return output.at_pixels(*wanted).logits.argmax(dim=1)
+    drawn = output.at_pixels(*shown).logits
+    return F.interpolate(drawn, wanted, mode="bilinear", align_corners=False).argmax(dim=1)
