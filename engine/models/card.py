@@ -82,7 +82,7 @@ class ModelCard(_Part):
     description: str = ""
     architecture: str
     config: dict[str, Any]
-    task: Literal["segmentation", "classification"]
+    task: Literal["segmentation", "classification", "detection"]
     classes: tuple[CardClass, ...] = Field(min_length=1)
     bands: tuple[str, ...] = Field(min_length=1)
     scaling: Scaling
@@ -90,6 +90,7 @@ class ModelCard(_Part):
     overlap_px: int = Field(ge=0)
     gsd_m: float | None = Field(default=None, gt=0)
     gsd_range_m: tuple[float, float] | None = None
+    min_score: float | None = Field(default=None, ge=0, le=1)
     token_count: int = Field(ge=1)
     data: str
     metrics: dict[str, dict[str, Any]]

@@ -48,7 +48,10 @@ class Objects:
 
 @runtime_checkable
 class Detector(Protocol):
-    """A module whose forward pass finds objects: ``[B, C, H, W]`` normalised floats to one ``Detections`` an image."""
+    """What a module must answer to be run as a detector."""
 
     def detect(self, images: Tensor) -> list[Detections]:
-        """Find objects."""
+        """Find objects in normalised floats ``[B, C, H, W]``: one ``Detections`` an image, without gradients."""
+
+    def probe_answers(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Numbers that stay the same but for rounding when the module is rewritten for speed."""

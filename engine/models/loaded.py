@@ -19,6 +19,7 @@ from engine.errors import DeviceError
 from engine.models.card import ModelCard
 from engine.models.catalog import find_model
 from engine.models.checkpoint import load_checkpoint, sha256
+from engine.models.detection import Detections, Detector
 from engine.models.folding import fold_checked
 from engine.models.output import TokenOutput
 from engine.models.pointwise import swap_pointwise
@@ -122,6 +123,14 @@ class LoadedModel:
             raise TypeError(f"{self.card.architecture} returned {type(output).__name__}, not TokenOutput")
         return dataclasses.replace(output, logits=output.logits.float()) if half else output
 
+    def detect(self, images: Tensor) -> list[Detections]:
+        """Find objects in normalised images ``[B, C, H, W]`` of the model's device, with a detector's model."""
+        if not isinstance(self.module, Detector):
+            raise TypeError(f"{self.card.architecture} is no detector")
+        half = self.precision == "bfloat16"
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            return self.module.detect(images)
+
     def _probe(self) -> Tensor:
         edge = min(PROBE_PX, self.card.window_px)
         values = torch.arange(2 * len(self.card.bands) * edge * edge, dtype=torch.float64)
@@ -143,5 +152,7 @@ def load_model(name_or_path: str | Path, *, device: torch.device | str = "cpu") 
 
 
 def _answers(module: nn.Module, probe: Tensor) -> tuple[Tensor, ...]:
+    if isinstance(module, Detector):
+        return module.probe_answers(probe)
     output = module(probe)
     return output.logits, output.tokens.features, output.tokens.assignment

@@ -1,9 +1,12 @@
 """Oriented R-CNN on LeMeViT: its published size, its place in the registry, small sizes."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from engine.models import create
+from engine.models import create, load_model, save_checkpoint
+from engine.models.card import ModelCard
 from engine.models.detection import Detector
 from engine.models.oriented.lemevit import OrientedLemevit
 from engine.models.registry import full_config
@@ -37,3 +40,24 @@ def test_what_no_map_needs_stays_frozen() -> None:
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     assert {name.partition(".")[0] for name in frozen} == {"backbone", "extra_norms"}
     assert not any(part.training for part in model.backbone.modules() if isinstance(part, torch.nn.BatchNorm2d))
+
+
+def test_a_checkpoint_comes_back_as_a_detector_that_says_the_same(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = create("oriented_rcnn_lemevit_tiny", num_classes=2, min_score=0.0, **SMALL).eval()
+    colours = ({"name": "ship", "color": "#ff0000"}, {"name": "plane", "color": "#00ff00"})
+    rgb = {"mean": (0.4,) * 3, "std": (0.2,) * 3, "low": (0,) * 3, "high": (255,) * 3}
+    card = ModelCard(
+        name="tiny-detector", title="Tiny", architecture="oriented_rcnn_lemevit_tiny",
+        config={"num_classes": 2, "min_score": 0.0, **SMALL}, task="detection", classes=colours,
+        bands=("red", "green", "blue"), scaling={"divisor": 255, **rgb}, window_px=64, overlap_px=16, min_score=0.3,
+        token_count=16, data="none", metrics={}, licence="none", source="tests",
+    )  # fmt: skip
+    save_checkpoint(tmp_path / "tiny.safetensors", module, card)
+    loaded = load_model(tmp_path / "tiny.safetensors")
+    assert loaded.card.min_score == 0.3
+    images = torch.randn(1, 3, 64, 64)
+    before, after = module.detect(images)[0], loaded.detect(images.contiguous(memory_format=torch.channels_last))[0]
+    torch.testing.assert_close(after.scores[:20], before.scores[:20], atol=1e-4, rtol=1e-3)
+    with pytest.raises(TypeError, match="not TokenOutput"):
+        loaded(images)
