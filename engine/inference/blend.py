@@ -4,6 +4,8 @@ Each window's softmax enters a running weighted mean (``mean += share * (value -
 :func:`engine.inference.plan.running_shares`), first along its row, then down the rows; the weights fall towards the
 windows' edges and are strictly positive.
 
+On the processor the steps are compiled kernels (:mod:`engine.inference.pixels`), elsewhere tensor operations.
+
 Guarantees: where windows agree the mean is their value to the last bit; the state is one row of windows plus the
 rows the next one overlaps, so memory follows the grid's width; rows leave the device once, as codes of one byte.
 """
@@ -19,10 +21,8 @@ from torch import Tensor
 
 from engine.errors import CheckpointError
 from engine.inference.info import NODATA_CLASS
+from engine.inference.pixels import blend_across, finish_rows
 from engine.inference.plan import PlanWindow, WindowPlan, running_shares
-
-_CHUNK_PX = 16384
-"""Pixels that are ranked together on the processor, so that they stay in its cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ class StripBlender:
         self._tail = torch.zeros(classes, 0, plan.width, device=device)
         self._across = [torch.from_numpy(s).to(device) for s in self._shares(plan.col_starts)]
         self._down = [torch.from_numpy(s).to(device).view(-1, 1) for s in self._shares(plan.row_starts)]
+        self._host = device.type == "cpu"
 
     def restore(self, tail: npt.NDArray[np.float32]) -> None:
         """Go on from the state that :meth:`finish_row` gave out."""
@@ -70,56 +71,56 @@ class StripBlender:
 
     def add(self, window: PlanWindow, probabilities: Tensor) -> None:
         """Blend a window ``[K, window, window]`` into its row, windows left to right."""
+        share = self._across[window.index % self._plan.cols]
+        if self._host:
+            row, given = self._row.numpy(), probabilities.contiguous().numpy()
+            blend_across(row, given, window.col, window.height, window.width, share.numpy())
+            return
         values = probabilities[:, : window.height, : window.width]
         place = self._row[:, : window.height, window.col : window.col + window.width]
-        share = self._across[window.index % self._plan.cols]
         seen = share.shape[0]
         if seen:
             place[:, :, :seen].lerp_(values[:, :, :seen], share)
         place[:, :, seen:].copy_(values[:, :, seen:])
 
     def finish_row(self, row_index: int) -> FinalRows:
-        """Blend the row with those above it and take out the rows that are final."""
+        """Blend the row with those above it and take out the rows that are final.
+
+        Raises:
+            CheckpointError: A probability is not a number.
+        """
         start, stop = self._plan.final_rows(row_index)
-        height = self._plan.band_stop(row_index) - start
-        share = self._down[row_index]
+        final, height = stop - start, self._plan.band_stop(row_index) - start
+        finish = self._finish_host if self._host else self._finish_device
+        codes, finite = finish(self._down[row_index], final, height)
+        if not finite:
+            raise CheckpointError(
+                "the model answered with values that are not numbers",
+                remedy="Use float32 precision; if that does not help, the checkpoint is damaged.",
+            )
+        return FinalRows(codes[0], codes[1], codes[2], self._tail.cpu().numpy())
+
+    def _finish_host(self, share: Tensor, final: int, height: int) -> tuple[npt.NDArray[np.uint8], bool]:
+        classes, _, width = self._row.shape
+        codes = np.empty((3, final, width), np.uint8)
+        tail = torch.empty(classes, height - final, width)
+        row, above = self._row.numpy(), self._tail.numpy()
+        finite = finish_rows(row, above, share.numpy().reshape(-1), final, height, codes, tail.numpy())
+        self._tail = tail
+        return codes, finite
+
+    def _finish_device(self, share: Tensor, final: int, height: int) -> tuple[npt.NDArray[np.uint8], bool]:
         seen = share.shape[0]
         if seen:
-            self._row[:, :seen].copy_(self._tail.lerp_(self._row[:, :seen], share))
-        final = self._row[:, : stop - start]
-        self._tail = self._row[:, stop - start : height].clone()
-        classes, confidence, runner_up = rank(final)
-        return FinalRows(classes, confidence, runner_up, self._tail.cpu().numpy().copy())
+            self._row[:, :seen].copy_(self._tail.lerp(self._row[:, :seen], share))
+        self._tail = self._row[:, final:height].clone()
+        best, first, second = rank(self._row[:, :final])
+        percent = (best * 100).round_().clamp_(1, 100)
+        packed = torch.stack((first, percent.to(torch.uint8), second)).cpu().numpy()
+        return packed, bool(torch.isfinite(best.sum()))
 
     def _shares(self, starts: tuple[int, ...]) -> tuple[npt.NDArray[np.float32], ...]:
         return running_shares(starts, self._plan.window_px, self._plan.overlap_px)
-
-
-def rank(probabilities: Tensor) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Best class, its percent and the second best class of probabilities ``[K, h, W]``; the first wins a tie.
-
-    Raises:
-        CheckpointError: A probability is not a number.
-    """
-    height, width = probabilities.shape[1:]
-    if probabilities.device.type != "cpu":
-        best, first, second = _rank_torch(probabilities)
-        percent = (best * 100).round_().clamp_(1, 100)
-        _check_finite(float(best.sum()))
-        packed = torch.stack((first, percent.to(torch.uint8), second)).cpu().numpy()
-        return packed[0], packed[1], packed[2]
-    values = probabilities.numpy()
-    out = np.empty((3, height, width), np.uint8)
-    step = max(1, _CHUNK_PX // width)
-    for top in range(0, height, step):
-        rows = slice(top, min(top + step, height))
-        best_np = _rank_numpy(values[:, rows], out[0, rows], out[2, rows])
-        _check_finite(float(best_np.sum()))
-        best_np *= 100
-        np.rint(best_np, out=best_np)
-        np.clip(best_np, 1, 100, out=best_np)
-        out[1, rows] = best_np
-    return out[0], out[1], out[2]
 
 
 def token_map(claims: Tensor) -> Tensor:
@@ -148,32 +149,8 @@ def token_map(claims: Tensor) -> Tensor:
     return torch.from_numpy(found)
 
 
-def _rank_numpy(
-    values: npt.NDArray[np.float32], first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.float32]:
-    best = values[0].copy()
-    next_best = np.full_like(best, -1.0)
-    first[...] = 0
-    second[...] = NODATA_CLASS
-    for number in range(1, len(values)):
-        value, code = values[number], np.uint8(number)
-        # Masks of 0 and 255 choose between codes bit by bit: many times faster than indexing by truth values.
-        ahead = _mask(value > best)
-        loser = np.minimum(best, value)
-        loser_code = code ^ ((first ^ code) & ahead)
-        closer = ahead | _mask(loser > next_best)
-        second ^= (second ^ loser_code) & closer
-        first ^= (first ^ code) & ahead
-        np.maximum(next_best, loser, out=next_best)
-        np.maximum(best, value, out=best)
-    return np.asarray(best)
-
-
-def _mask(truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    return np.negative(truth.view(np.uint8))
-
-
-def _rank_torch(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def rank(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Highest probability of ``[K, h, W]``, its class and the second best class (255: none); the first wins a tie."""
     best, next_best = values[0].clone(), torch.full_like(values[0], -1.0)
     first = torch.zeros(best.shape, dtype=torch.uint8, device=values.device)
     second = torch.full_like(first, NODATA_CLASS)
@@ -187,11 +164,3 @@ def _rank_torch(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         first = torch.where(ahead, torch.full_like(first, code), first)
         best = torch.maximum(best, value)
     return best, first, second
-
-
-def _check_finite(total: float) -> None:
-    if total != total:
-        raise CheckpointError(
-            "the model answered with values that are not numbers",
-            remedy="Use float32 precision; if that does not help, the checkpoint is damaged.",
-        )

@@ -20,7 +20,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from shapely import box, prepare
 from shapely.geometry.base import BaseGeometry
 
@@ -285,8 +284,8 @@ class _WindowRun:
         final = self._blender.finish_row(row.row)
         edge = self._plan.window_px
         if maps:
-            token_maps = torch.cat([part.token_maps for part in maps]).cpu().numpy()
-            features = torch.cat([part.features for part in maps]).cpu().numpy()
+            token_maps = np.concatenate([part.token_maps.cpu().numpy() for part in maps])
+            features = np.concatenate([part.features.cpu().numpy() for part in maps])
         else:
             token_maps = np.zeros((0, edge, edge), np.uint8)
             features = np.zeros((0, 0, 0), np.float32)

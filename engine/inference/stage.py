@@ -21,12 +21,15 @@ from engine.errors import DeviceError, DeviceWarning, EngineWarning
 from engine.inference.blend import token_map
 from engine.inference.device import DeviceInfo
 from engine.inference.info import BandScaling
+from engine.inference.pixels import draw_convex
 from engine.inference.plan import PlanWindow
 from engine.inference.refine import refine_assignment
+from engine.models.hook_competitive import ConvexUpsampling
 from engine.models.loaded import LoadedModel
 from engine.models.output import TokenOutput
 
-_BATCH_CPU = 4
+_BATCH_CPU = 2
+"""So few that what a layer writes is still in the cache when the next one reads it."""
 _BATCH_CUDA = 32
 
 
@@ -110,11 +113,18 @@ class DeviceStage:
     @torch.inference_mode()
     def _forward(self, windows: tuple[PlanWindow, ...], pixels: npt.NDArray[Any]) -> WindowMaps:
         output, images = self.output(pixels)
-        maps = output.at_pixels(self._window_px, self._window_px)
-        claims = maps.assignment if output.upsample is not None else refine_assignment(output.tokens.assignment, images)
-        return WindowMaps(
-            windows, maps.logits.float().softmax(dim=1), token_map(claims), output.tokens.features.float()
-        )
+        probabilities, token_maps = self._judge(output, images)
+        return WindowMaps(windows, probabilities, token_maps, output.tokens.features.float())
+
+    def _judge(self, output: TokenOutput, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Class probabilities and token maps."""
+        edge, upsample = self._window_px, output.upsample
+        if isinstance(upsample, ConvexUpsampling) and self._device.type == "cpu":
+            drawn, token_maps = draw_convex(output.logits, output.tokens.assignment, upsample)
+            return drawn[:, :, :edge, :edge], token_maps[:, :edge, :edge]
+        maps = output.at_pixels(edge, edge)
+        claims = maps.assignment if upsample is not None else refine_assignment(output.tokens.assignment, images)
+        return maps.logits.float().softmax(dim=1), token_map(claims)
 
     def _shrink(self, size: int, error: Exception) -> None:
         if self._device.type == "cuda":

@@ -9,6 +9,8 @@ class and region edges follow the image instead of the 4-pixel grid and no value
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,11 +52,31 @@ class ConvexUpsampler(nn.Module):
             nn.Conv2d(channels, hidden, 1), nn.GELU(), nn.Conv2d(hidden, 9 * STRIDE * STRIDE, 1)
         )
 
-    def weights(self, guide: Tensor) -> Tensor:
-        """Mixing weights ``[B, h, w, 9, 16]`` from the guide ``[B, C, h, w]``; they sum to one over the 9."""
+    def forward(self, guide: Tensor) -> ConvexUpsampling:
+        """Learn from the guide ``[B, C, h, w]`` how to draw maps of its size."""
         predicted: Tensor = self.predict(guide).permute(0, 2, 3, 1)
-        weights: Tensor = predicted.reshape(*predicted.shape[:3], 9, STRIDE * STRIDE).softmax(dim=3)
-        return weights
+        return ConvexUpsampling(predicted.reshape(*predicted.shape[:3], 9, STRIDE * STRIDE))
+
+
+class ConvexUpsampling:
+    """Draws maps at four times the resolution.
+
+    Args:
+        scores: ``[B, h, w, 9, 16]``: how much each of the 3 x 3 cells counts for each of a cell's 4 x 4 pixels,
+            before the softmax over the 9.
+    """
+
+    def __init__(self, scores: Tensor) -> None:
+        self.scores = scores
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """Mixing weights, shaped as the scores; they sum to one over the 9."""
+        return self.scores.float().softmax(dim=3)
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        """Draw ``maps`` ``[B, C, h, w]``."""
+        return convex_upsample(maps, self.weights)
 
 
 def convex_upsample(maps: Tensor, weights: Tensor) -> Tensor:
@@ -126,11 +148,10 @@ class HookCompetitiveSegmenter(nn.Module):
         claims = seen.tokens.assignment
         through_tokens = torch.einsum("bnk,bnhw->bkhw", token_logits, claims.to(token_logits.dtype))
         logits = through_tokens + self.seed_head(seen.seeds)
-        weights = self.upsampler.weights(seen.seeds)
         return TokenOutput(
             logits=logits,
             tokens=Tokens(features, claims),
-            upsample=lambda maps: convex_upsample(maps, weights),
+            upsample=self.upsampler(seen.seeds),
             token_logits=token_logits,
             extras={"through_tokens": through_tokens},
         )

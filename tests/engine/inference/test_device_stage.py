@@ -9,13 +9,16 @@ from inference_fakes import ConstantModel, PointwiseModel, loaded, make_card, sm
 
 from engine.errors import CheckpointError, DeviceError, DeviceWarning
 from engine.inference import AnalysisOptions, analyse, choose_device, list_devices, open_analysis
-from engine.inference.blend import rank, token_map
+from engine.inference.blend import StripBlender, rank, token_map
 from engine.inference.events import WarningRaised
 from engine.inference.info import BandScaling
+from engine.inference.pixels import draw_convex, finish_rows
 from engine.inference.plan import WindowPlan
 from engine.inference.refine import refine_assignment
 from engine.inference.stage import DeviceStage, upload
 from engine.inference.workers import Workers
+from engine.models import registry
+from engine.models.hook_competitive import ConvexUpsampling
 from engine.scene import Scene
 
 
@@ -61,14 +64,64 @@ def test_a_model_that_answers_nan_is_an_error(tmp_path) -> None:
 
 @settings(deadline=None)
 @given(classes=st.integers(1, 6), height=st.integers(1, 9), width=st.integers(1, 40), seed=st.integers(0, 9999))
-def test_rank_is_a_stable_sort(classes, height, width, seed) -> None:
+def test_ranks_are_a_stable_sort(classes, height, width, seed) -> None:
     rng = np.random.default_rng(seed)
     values = rng.integers(0, 4, (classes, height, width)).astype(np.float32) / 4  # many ties
-    first, percent, second = rank(torch.from_numpy(values))
     order = np.argsort(-values, axis=0, kind="stable")
+    runner_up = order[1] if classes > 1 else np.full_like(order[0], 255)
+    codes = np.empty((3, height, width), np.uint8)
+    nothing = np.empty((classes, 0, width), np.float32)
+    assert finish_rows(values, nothing, np.empty(0, np.float32), height, height, codes, nothing)
+    np.testing.assert_array_equal(codes[0], order[0])
+    np.testing.assert_array_equal(codes[1], np.clip(np.rint(values.max(axis=0) * 100), 1, 100))
+    np.testing.assert_array_equal(codes[2], runner_up)
+    best, first, second = rank(torch.from_numpy(values))
+    np.testing.assert_array_equal(best, values.max(axis=0))
     np.testing.assert_array_equal(first, order[0])
-    np.testing.assert_array_equal(second, order[1] if classes > 1 else np.full_like(order[0], 255))
-    np.testing.assert_array_equal(percent, np.clip(np.rint(values.max(axis=0) * 100), 1, 100))
+    np.testing.assert_array_equal(second, runner_up)
+
+
+@pytest.mark.parametrize(("width", "height", "overlap"), [(100, 90, 8), (64, 64, 16), (20, 24, 8), (70, 33, 0)])
+def test_blending_on_other_devices_agrees_with_the_processor(width, height, overlap) -> None:
+    plan = WindowPlan(width, height, 32, overlap)
+    one, other = (StripBlender(plan, 4, torch.device("cpu")) for _ in range(2))
+    other._host = False  # the tensor code, which other devices run
+    for row in range(plan.rows):
+        for window in plan.row_windows(row):
+            values = torch.randn(4, 32, 32).softmax(dim=0)
+            one.add(window, values)
+            other.add(window, values)
+        mine, theirs = one.finish_row(row), other.finish_row(row)
+        np.testing.assert_allclose(mine.tail, theirs.tail, atol=1e-6)
+        np.testing.assert_array_equal(mine.classes, theirs.classes)
+        np.testing.assert_allclose(mine.confidence.astype(int), theirs.confidence, atol=1)
+        np.testing.assert_array_equal(mine.runner_up, theirs.runner_up)
+
+
+@pytest.mark.parametrize("tokens", [16, 300])
+def test_drawing_in_one_pass_agrees_with_the_model(tokens) -> None:
+    torch.manual_seed(tokens)
+    upsampling = ConvexUpsampling(3 * torch.randn(2, 5, 7, 9, 16))
+    logits, claims = 20 * torch.randn(2, 5, 5, 7), torch.rand(2, tokens, 5, 7)
+    probabilities, token_maps = draw_convex(logits, claims, upsampling)
+    torch.testing.assert_close(probabilities, upsampling(logits).softmax(dim=1), atol=1e-5, rtol=1e-4)
+    drawn = upsampling(claims)
+    assert token_maps.dtype == (torch.uint8 if tokens <= 255 else torch.int16)
+    taken = drawn.gather(1, token_maps.long()[:, None])[:, 0]
+    torch.testing.assert_close(taken, drawn.amax(dim=1), atol=1e-6, rtol=0)
+    logits[1, 2, 3, 3] = float("nan")
+    assert draw_convex(logits, claims, upsampling)[0].isnan().any()
+
+
+def test_a_run_draws_as_the_model_does() -> None:
+    model = registry.create("hook_competitive_segmenter", num_classes=3).eval()
+    ready = loaded(model, make_card(window=48)).to("cpu")
+    pixels = np.random.default_rng(1).integers(0, 255, (2, 3, 48, 48), np.uint8)
+    windows = WindowPlan(96, 48, 48, 0).row_windows(0)
+    (maps,) = DeviceStage(ready, None, 48).run(windows, pixels)
+    expected = ready(ready.normalise(torch.from_numpy(pixels))).at_pixels(48, 48)
+    torch.testing.assert_close(maps.probabilities, expected.logits.softmax(dim=1), atol=1e-5, rtol=1e-4)
+    assert (maps.token_maps.long() == expected.assignment.argmax(dim=1)).float().mean() > 0.999
 
 
 @pytest.mark.parametrize("tokens", [1, 7, 255, 300])
@@ -165,14 +218,3 @@ def test_devices_say_why() -> None:
         assert "No graphics card" in choose_device("auto").reason
         with pytest.raises(DeviceError, match="CUDA cannot be used"):
             choose_device("cuda:0")
-
-
-def test_rank_on_other_devices_agrees_with_the_processor() -> None:
-    from engine.inference.blend import _rank_torch
-
-    values = torch.randint(0, 4, (5, 20, 30)).float() / 4
-    best, first, second = _rank_torch(values)
-    expected = rank(values)
-    np.testing.assert_array_equal(first, expected[0])
-    np.testing.assert_array_equal(second, expected[2])
-    np.testing.assert_array_equal(best, values.amax(dim=0))
