@@ -105,6 +105,20 @@ def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
     return out
 
 
+@torch.no_grad()
+def pairwise_quad_iou(boxes: Tensor, quads: Tensor) -> Tensor:
+    """Intersection over union ``[N, M]`` of boxes ``[N, 5]`` and simple quadrilaterals ``[M, 4, 2]``."""
+    out = boxes.new_zeros((len(boxes), len(quads)))
+    x, y = quads.unbind(-1)
+    areas = 0.5 * (x * y.roll(-1, dims=1) - y * x.roll(-1, dims=1)).sum(dim=1).abs()
+    hulls = torch.cat((quads.amin(dim=1), quads.amax(dim=1)), dim=1) if len(quads) else quads.new_zeros((0, 4))
+    for rows, cols in touching_pairs(hulls_of(boxes), hulls):
+        shared = clipped_area(quads[cols], boxes[rows])
+        union = boxes[rows, 2] * boxes[rows, 3] + areas[cols] - shared
+        out[rows, cols] = shared / union.clamp_min(torch.finfo(union.dtype).tiny)
+    return out
+
+
 def touching_pairs(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Pairs of upright boxes ``[N, 4]`` and ``[M, 4]`` that share area, as numbers of ``a`` and of ``b``.
 

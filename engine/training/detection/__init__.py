@@ -1,0 +1,1 @@
+"""The task ``detection``: rotated boxes with classes."""
