@@ -28,11 +28,12 @@ from engine.errors import CancelledError
 from engine.inference.blend import StripBlender
 from engine.inference.check import RunCheck, check_run
 from engine.inference.device import DeviceInfo, choose_device
-from engine.inference.events import Event, Finished, Started, WarningRaised, WindowDone
+from engine.inference.events import Event, Finished, Started, WarningRaised
 from engine.inference.finishing import finish_run
 from engine.inference.info import AnalysisInfo, GridFacts, ModelFacts, Resolved, SceneFacts
 from engine.inference.options import AnalysisOptions
 from engine.inference.plan import PlanWindow, WindowPlan
+from engine.inference.rate import WindowRate
 from engine.inference.reader import Batch, RowDone, RowReader
 from engine.inference.stage import DeviceStage, WindowMaps, default_batch
 from engine.inference.store import RunStore
@@ -44,7 +45,6 @@ from engine.scene import Scene
 from engine.scene.roi import Roi
 
 _POLL_S = 0.1
-_RATE_SPAN_S = 8.0
 _READERS = {"cpu": 1, "cuda": 3}
 _BYTES_A_PIXEL = 8
 """Disk a run needs for each pixel in the journal and the maps together, generously."""
@@ -147,7 +147,7 @@ def _analyse(
         stage = DeviceStage(ready, check.scaling, plan.window_px)
         workers = Workers(device.torch_device)
         threads.callback(workers.close)
-        run = _WindowRun(plan, stage, workers, blender, cancel, total, finished_windows)
+        run = _WindowRun(plan, stage, workers, blender, cancel, WindowRate(total, finished_windows))
         yield from run.events(reader, writer, done)
     yield from finish_run(store, plan, grid, model.card, builder, areas, cancel, began)
 
@@ -208,15 +208,12 @@ class _WindowRun:
         workers: Workers,
         blender: StripBlender,
         cancel: Cancel,
-        total: int,
-        done: int,
+        rate: WindowRate,
     ) -> None:
         self._plan, self._stage, self._workers = plan, stage, workers
-        self._blender, self._cancel = blender, cancel
-        self._total, self._done = total, done
+        self._blender, self._cancel, self._rate = blender, cancel, rate
         self._pending: deque[tuple[Batch, Future[list[WindowMaps]]] | RowDone] = deque()
         self._maps: list[WindowMaps] = []
-        self._marks: deque[tuple[float, int]] = deque([(time.monotonic(), done)])
 
     def events(self, reader: RowReader, writer: RowWriter, journalled: int) -> Iterator[Event]:
         """Work through all rows."""
@@ -261,7 +258,7 @@ class _WindowRun:
             for window, probabilities in zip(maps.windows, maps.probabilities, strict=True):
                 self._blender.add(window, probabilities)
             self._maps.append(replace(maps, probabilities=maps.probabilities[:0]))
-        yield self._progress(len(batch.windows))
+        yield self._rate.add(len(batch.windows))
         for warning in self._stage.warnings():
             yield WarningRaised(warning)
 
@@ -272,7 +269,7 @@ class _WindowRun:
         else:
             item = self._computed(row)
             if row.skipped:
-                yield self._progress(row.skipped)
+                yield self._rate.add(row.skipped)
         while not writer.put(item):
             self._check()
             yield from writer.written()
@@ -301,14 +298,3 @@ class _WindowRun:
             image=row.image,
             kept=row.kept,
         )
-
-    def _progress(self, count: int) -> WindowDone:
-        now = time.monotonic()
-        self._done += count
-        self._marks.append((now, self._done))
-        while len(self._marks) > 2 and now - self._marks[1][0] > _RATE_SPAN_S:
-            self._marks.popleft()
-        seconds, windows = now - self._marks[0][0], self._done - self._marks[0][1]
-        rate = windows / seconds if seconds > 0 else 0.0
-        left = (self._total - self._done) / rate if rate > 0 else None
-        return WindowDone(self._done, self._total, rate, left)

@@ -1,5 +1,6 @@
 """Device work of a run: integers in, class probabilities and token maps out, a batch at a time.
 
+:class:`BatchStage` is what runs of every kind share; a kind says what it makes of the model's answer.
 Guarantees: stored values travel to the device and are scaled and normalised there; when the device's memory does not
 hold a batch it is halved, said once each time, and the run goes on with the windows that were not done; nothing is
 copied back but one byte (or two) a pixel and the tokens' vectors, once a row of windows.
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,8 @@ from engine.models.output import TokenOutput
 _BATCH_CPU = 2
 """So few that what a layer writes is still in the cache when the next one reads it."""
 _BATCH_CUDA = 32
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,8 @@ def default_batch(device: DeviceInfo) -> int:
     return _BATCH_CPU if device.kind == "cpu" else _BATCH_CUDA
 
 
-class DeviceStage:
-    """Runs a model on batches.
+class BatchStage(Generic[T]):
+    """Brings batches to the device and through a model.
 
     Args:
         model: The model, on its device.
@@ -75,7 +78,11 @@ class DeviceStage:
             self._gain = torch.tensor(scaling.gain, dtype=torch.float32, device=self._device).view(1, -1, 1, 1)
             self._offset = torch.tensor(scaling.offset, dtype=torch.float32, device=self._device).view(1, -1, 1, 1)
 
-    def run(self, windows: Sequence[PlanWindow], pixels: npt.NDArray[Any]) -> list[WindowMaps]:
+    def answer(self, windows: tuple[PlanWindow, ...], pixels: npt.NDArray[Any]) -> T:
+        """What the model says about some windows."""
+        raise TypeError(f"{type(self).__name__} does not say what it asks the model")
+
+    def run(self, windows: Sequence[PlanWindow], pixels: npt.NDArray[Any]) -> list[T]:
         """Run a batch, in pieces where the device's memory asks for it.
 
         Raises:
@@ -87,12 +94,12 @@ class DeviceStage:
             size = min(self._limit or len(windows), len(windows) - done)
             piece = slice(done, done + size)
             try:
-                maps = self._forward(tuple(windows[piece]), pixels[piece])
+                found = self.answer(tuple(windows[piece]), pixels[piece])
             except torch.cuda.OutOfMemoryError as error:
                 self._shrink(size, error)
                 continue
             done += size
-            pieces.append(maps)
+            pieces.append(found)
         return pieces
 
     def warnings(self) -> list[EngineWarning]:
@@ -100,31 +107,14 @@ class DeviceStage:
         return [self._warnings.popleft() for _ in range(len(self._warnings))]
 
     @torch.inference_mode()
-    def output(self, pixels: npt.NDArray[Any]) -> tuple[TokenOutput, Tensor]:
-        """The model's output for some windows and the normalised images it saw."""
+    def images(self, pixels: npt.NDArray[Any]) -> Tensor:
+        """Normalised images of some windows, as the model sees them."""
         raw = upload(pixels, self._device)
         if self._scaling is not None:
             raw = torch.addcmul(self._offset, raw.float(), self._gain)
             if self._scaling.clip is not None:
                 raw.clamp_(*self._scaling.clip)
-        images = self._model.normalise(raw)
-        return self._model(images), images
-
-    @torch.inference_mode()
-    def _forward(self, windows: tuple[PlanWindow, ...], pixels: npt.NDArray[Any]) -> WindowMaps:
-        output, images = self.output(pixels)
-        probabilities, token_maps = self._judge(output, images)
-        return WindowMaps(windows, probabilities, token_maps, output.tokens.features.float())
-
-    def _judge(self, output: TokenOutput, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Class probabilities and token maps."""
-        edge, upsample = self._window_px, output.upsample
-        if isinstance(upsample, ConvexUpsampling) and self._device.type == "cpu":
-            drawn, token_maps = draw_convex(output.logits, output.tokens.assignment, upsample)
-            return drawn[:, :, :edge, :edge], token_maps[:, :edge, :edge]
-        maps = output.at_pixels(edge, edge)
-        claims = maps.assignment if upsample is not None else refine_assignment(output.tokens.assignment, images)
-        return maps.logits.float().softmax(dim=1), token_map(claims)
+        return self._model.normalise(raw)
 
     def _shrink(self, size: int, error: Exception) -> None:
         if self._device.type == "cuda":
@@ -139,6 +129,33 @@ class DeviceStage:
         self._warnings.append(
             DeviceWarning(f"The device's memory does not hold {size} windows at once: going on with {self._limit}.")
         )
+
+
+class DeviceStage(BatchStage[WindowMaps]):
+    """Runs a model that draws class maps."""
+
+    @torch.inference_mode()
+    def output(self, pixels: npt.NDArray[Any]) -> tuple[TokenOutput, Tensor]:
+        """The model's output for some windows and the normalised images it saw."""
+        images = self.images(pixels)
+        return self._model(images), images
+
+    @torch.inference_mode()
+    def answer(self, windows: tuple[PlanWindow, ...], pixels: npt.NDArray[Any]) -> WindowMaps:
+        """Class probabilities, token maps and token vectors of some windows."""
+        output, images = self.output(pixels)
+        probabilities, token_maps = self._judge(output, images)
+        return WindowMaps(windows, probabilities, token_maps, output.tokens.features.float())
+
+    def _judge(self, output: TokenOutput, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Class probabilities and token maps."""
+        edge, upsample = self._window_px, output.upsample
+        if isinstance(upsample, ConvexUpsampling) and self._device.type == "cpu":
+            drawn, token_maps = draw_convex(output.logits, output.tokens.assignment, upsample)
+            return drawn[:, :, :edge, :edge], token_maps[:, :edge, :edge]
+        maps = output.at_pixels(edge, edge)
+        claims = maps.assignment if upsample is not None else refine_assignment(output.tokens.assignment, images)
+        return maps.logits.float().softmax(dim=1), token_map(claims)
 
 
 def upload(pixels: npt.NDArray[Any], device: torch.device) -> Tensor:
