@@ -7,6 +7,7 @@ if it had not been interrupted; the scores on a card are those that ``rs-engine 
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import threading
 from collections.abc import Iterator
@@ -71,6 +72,7 @@ def train(recipe: Recipe, data_root: Path, out_dir: Path, *, fresh: bool = False
         OptionError: The architecture has no such configuration.
         CancelledError: The user interrupted the run.
     """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # one bar is enough to read
     L.seed_everything(recipe.optimisation.seed, workers=True, verbose=False)
     if recipe.hardware.threads:
         torch.set_num_threads(recipe.hardware.threads)

@@ -18,7 +18,8 @@ class TileSource(Part):
     Attributes:
         kind: ``tiles``.
         folder: Folder below the data folder.
-        images: Folder of the images in it (in the split's folder, where the rule gives each split one).
+        images: Folder of the images in it. Where the rule gives each split a folder, it lies in that one, or, if it
+            says ``{split}``, bears its name: ``{split}_images``.
         masks: Folder of the masks likewise; may be the same. A mask is ``<name>.png`` or ``<name>.tif``.
         image_ending: What the names of images end in beyond the tile's name, as ``_sat``.
         mask_ending: What the names of masks end in beyond the tile's name, as ``_mask``.

@@ -140,7 +140,7 @@ def _regions_of(
         count=image.shape[0],
         dtype=image.dtype,
         crs=_CRS,
-        transform=Affine.translation(*_ORIGIN_M) * Affine.scale(gsd_m, -gsd_m),
+        transform=Affine.translation(*_ORIGIN_M) @ Affine.scale(gsd_m, -gsd_m),
         tiled=True,
     ) as file:
         file.write(image)

@@ -168,8 +168,7 @@ def _load_source(source: TileSource | DemoSource, root: Path, split: str, on_bro
 
 def _find_tiles(source: TileSource, root: Path, split: str) -> list[TileFile]:
     folder = root / source.folder
-    place = folder / source.split.subfolder(split)
-    images, masks = place / source.images, place / source.masks
+    images, masks = (_place(folder, name, source.split.subfolder(split)) for name in (source.images, source.masks))
     for needed in (images, masks):
         if not needed.is_dir():
             raise TrainingError(
@@ -198,6 +197,12 @@ def _find_tiles(source: TileSource, root: Path, split: str) -> list[TileFile]:
             remedy="Complete the masks (.png or .tif), or take the images out.",
         )
     return files
+
+
+def _place(folder: Path, name: str, split_folder: str) -> Path:
+    if "{split}" in name:
+        return folder / name.replace("{split}", split_folder)
+    return folder / split_folder / name
 
 
 def _cut(file: TileFile, edge: int, on_broken: OnBroken) -> list[TileFile]:
