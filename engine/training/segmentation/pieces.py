@@ -97,8 +97,7 @@ class PieceMaker:
                 outside = (other.labels != code) & (other.labels != IGNORE)
                 if outside.any():
                     tone = torch.from_numpy(other.image[:, outside].mean(axis=1).astype(np.float32))
-                    step = (tone - image[:, inside].mean(dim=1)) * float(rng.uniform(0.3, 1.1))
-                    image = torch.where(inside, image + step[:, None, None], image)
+                    image = torch.where(inside, _toned(image, inside, tone, float(rng.uniform(0.3, 1.1))), image)
                     break
         return image
 
@@ -123,6 +122,14 @@ class PieceMaker:
             image = F.avg_pool2d(image[None], 3, 1, 1, count_include_pad=False)[0]
         noise = rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(0, a.noise)
         return (image + torch.from_numpy(noise.astype(np.float32))).clamp(0, 1)
+
+
+def _toned(image: Tensor, inside: Tensor, tone: Tensor, share: float) -> Tensor:
+    """Move the mean colour of ``inside`` towards ``tone``; what gets darker loses contrast as light would, and no more."""
+    mean = image[:, inside].mean(dim=1)
+    goal = torch.lerp(mean, tone, share).clamp_min(0)
+    contrast = (goal / mean.clamp_min(1e-6)).clamp(max=1.0)
+    return (image - mean[:, None, None]) * contrast[:, None, None] + goal[:, None, None]
 
 
 def _blob(rng: np.random.Generator, size: int, augmentation: Pieces) -> Tensor:
