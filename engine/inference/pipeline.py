@@ -11,45 +11,31 @@ control returns and lose at most the row of windows in work; the same call goes 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, wait
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from shapely import box, prepare
-from shapely.geometry.base import BaseGeometry
 
-import engine
-from engine.errors import CancelledError
 from engine.inference.blend import StripBlender
-from engine.inference.check import RunCheck, check_run
-from engine.inference.device import DeviceInfo, choose_device
-from engine.inference.events import Event, Finished, Started, WarningRaised
+from engine.inference.events import Event, Finished
 from engine.inference.finishing import finish_run
-from engine.inference.info import AnalysisInfo, GridFacts, ModelFacts, Resolved, SceneFacts
+from engine.inference.loop import Cancel, RunLoop
 from engine.inference.options import AnalysisOptions
-from engine.inference.plan import PlanWindow, WindowPlan
+from engine.inference.plan import WindowPlan
+from engine.inference.preparing import prepare_run
 from engine.inference.rate import WindowRate
 from engine.inference.reader import Batch, RowDone, RowReader
-from engine.inference.stage import DeviceStage, WindowMaps, default_batch
-from engine.inference.store import RunStore
+from engine.inference.stage import DeviceStage, WindowMaps
 from engine.inference.workers import Workers
 from engine.inference.writer import ClassAreas, ComputedRow, JournalledRow, RowWriter
 from engine.models.loaded import LoadedModel
 from engine.regions.builder import RegionBuilder
 from engine.scene import Scene
-from engine.scene.roi import Roi
 
-_POLL_S = 0.1
-_READERS = {"cpu": 1, "cuda": 3}
 _BYTES_A_PIXEL = 8
 """Disk a run needs for each pixel in the journal and the maps together, generously."""
-
-Cancel = Callable[[], bool]
 
 
 def analyse(
@@ -97,26 +83,16 @@ def _analyse(
     overwrite: bool,
 ) -> Iterator[Event]:
     began = time.monotonic()
-    check = check_run(scene, model.card, options)
+    prepared = prepare_run(scene, model, out_dir, options, overwrite=overwrite)
+    stack.callback(prepared.close)
+    check, store, device, done = prepared.check, prepared.store, prepared.device, prepared.rows_done
     plan = check.plan
-    roi_px = Roi.from_json(options.roi).on_grid(check.scene.grid) if options.roi is not None else None
-    device = choose_device(options.device)
-    store = RunStore(out_dir, _describe(scene, model, options, check, device), overwrite=overwrite)
-    stack.callback(store.close)
-    active = active_windows(plan, roi_px)
-    total = sum(len(row) for row in active)
+    if not store.complete and done == 0:
+        store.check_space(_space(plan, len(model.card.classes), model.card.token_count, prepared.windows))
+    yield from prepared.first_events()
     if store.complete:
-        yield Started(total, total, plan.width, plan.height, device.label, out_dir)
         yield Finished(out_dir, store.info.regions or 0, time.monotonic() - began, {})
         return
-    done = store.rows_done()
-    if done == 0:
-        store.check_space(_space(plan, len(model.card.classes), model.card.token_count, active))
-    finished_windows = sum(len(row) for row in active[:done])
-    yield Started(total, finished_windows, plan.width, plan.height, device.label, out_dir)
-    for warning in check.warnings:
-        yield WarningRaised(warning)
-
     grid = check.scene.grid
     builder = RegionBuilder(
         grid,
@@ -129,16 +105,7 @@ def _analyse(
     with ExitStack() as threads:
         writer = RowWriter(store, plan, builder, areas)
         threads.callback(writer.close)
-        reader = RowReader(
-            check.scene,
-            plan,
-            active,
-            check.bands,
-            store.info.resolved.batch,
-            roi_px=roi_px,
-            replayed=done,
-            threads=_READERS[device.kind],
-        )
+        reader = prepared.reader()
         threads.callback(reader.close)
         blender = StripBlender(plan, len(model.card.classes), device.torch_device)
         if done:
@@ -147,59 +114,19 @@ def _analyse(
         stage = DeviceStage(ready, check.scaling, plan.window_px)
         workers = Workers(device.torch_device)
         threads.callback(workers.close)
-        run = _WindowRun(plan, stage, workers, blender, cancel, WindowRate(total, finished_windows))
-        yield from run.events(reader, writer, done)
+        rate = WindowRate(prepared.windows, prepared.windows_done)
+        yield from _WindowRun(plan, stage, workers, blender, writer, done, cancel, rate).events(reader)
     yield from finish_run(store, plan, grid, model.card, builder, areas, cancel, began)
 
 
-def active_windows(plan: WindowPlan, roi_px: BaseGeometry | None) -> list[tuple[PlanWindow, ...]]:
-    """For each row of a plan, the windows that touch the region of interest."""
-    rows = [plan.row_windows(index) for index in range(plan.rows)]
-    if roi_px is None:
-        return rows
-    prepare(roi_px)
-    return [
-        tuple(w for w in row if roi_px.intersects(box(w.col, w.row, w.col + w.width, w.row + w.height))) for row in rows
-    ]
-
-
-def _describe(
-    scene: Scene, model: LoadedModel, options: AnalysisOptions, check: RunCheck, device: DeviceInfo
-) -> AnalysisInfo:
-    return AnalysisInfo(
-        program_version=engine.__version__,
-        scene=SceneFacts(
-            name=scene.name,
-            sources=tuple(scene.sources),
-            dtype=scene.dtype,
-            gsd_m=scene.gsd_m,
-            identity=scene.identity(),
-        ),
-        grid=GridFacts.of(check.scene.grid),
-        model=ModelFacts(name=model.name, sha256=model.sha256, card=model.card),
-        options=options,
-        resolved=Resolved(
-            window_px=check.plan.window_px,
-            overlap_px=check.plan.overlap_px,
-            batch=options.batch or default_batch(device),
-            bands=check.bands,
-            gsd_m=check.gsd_m,
-            scaling=check.scaling,
-        ),
-        device=device.label,
-        warnings=tuple(warning.message for warning in check.warnings),
-    )
-
-
-def _space(plan: WindowPlan, classes: int, tokens: int, active: Sequence[Sequence[PlanWindow]]) -> int:
-    windows = sum(len(row) for row in active)
+def _space(plan: WindowPlan, classes: int, tokens: int, windows: int) -> int:
     share = windows / (plan.rows * plan.cols)
     state = 2 * classes * plan.width * plan.window_px * 4
     return int(plan.width * plan.height * share * _BYTES_A_PIXEL + windows * tokens * 1024 + state)
 
 
-class _WindowRun:
-    """The caller's thread of a run: gives batches to the workers, blends their answers, hands rows on."""
+class _WindowRun(RunLoop[WindowMaps]):
+    """Blends the answers of windows and hands finished rows to the writer."""
 
     def __init__(
         self,
@@ -207,72 +134,48 @@ class _WindowRun:
         stage: DeviceStage,
         workers: Workers,
         blender: StripBlender,
+        writer: RowWriter,
+        journalled: int,
         cancel: Cancel,
         rate: WindowRate,
     ) -> None:
-        self._plan, self._stage, self._workers = plan, stage, workers
-        self._blender, self._cancel, self._rate = blender, cancel, rate
-        self._pending: deque[tuple[Batch, Future[list[WindowMaps]]] | RowDone] = deque()
+        super().__init__(stage, workers, cancel, rate)
+        self._plan, self._blender, self._writer, self._journalled = plan, blender, writer, journalled
         self._maps: list[WindowMaps] = []
 
-    def events(self, reader: RowReader, writer: RowWriter, journalled: int) -> Iterator[Event]:
-        """Work through all rows."""
-        with closing(reader.items()) as items:
-            for item in items:
-                self._check()
-                if isinstance(item, Batch):
-                    work = partial(self._stage.run, item.windows, item.pixels)
-                    self._pending.append((item, self._workers.submit(work)))
-                elif isinstance(item, RowDone):
-                    self._pending.append(item)
-                most = self._workers.ahead if item is not None else 0
-                while len(self._pending) > most:
-                    yield from self._take(writer, journalled)
-                yield from writer.written()
-        while self._pending:
-            yield from self._take(writer, journalled)
-        while not writer.finish():
-            self._check()
-            yield from writer.written()
-        yield from writer.written()
+    def events(self, reader: RowReader) -> Iterator[Event]:
+        """Work through all rows and wait until they are written."""
+        yield from super().events(reader)
+        while not self._writer.finish():
+            self.check()
+            yield from self.meanwhile()
+        yield from self.meanwhile()
 
-    def _check(self) -> None:
-        if self._cancel():
-            raise CancelledError(
-                "the run was cancelled", remedy="Run again with the same options to go on where it stopped."
-            )
+    def meanwhile(self) -> Iterator[Event]:
+        """Strips that were written."""
+        yield from self._writer.written()
 
-    def _take(self, writer: RowWriter, journalled: int) -> Iterator[Event]:
-        """Deal with what is oldest among what was given out."""
-        item = self._pending.popleft()
-        if isinstance(item, RowDone):
-            yield from self._row(item, writer, journalled)
-            return
-        batch, future = item
-        while not future.done():
-            wait([future], timeout=_POLL_S)
-            self._check()
+    def take_batch(self, batch: Batch, found: list[WindowMaps]) -> None:
+        """Blend the windows into their row."""
         if batch.gaps and not self._maps:
             self._blender.clear_row()
-        for maps in future.result():
+        for maps in found:
             for window, probabilities in zip(maps.windows, maps.probabilities, strict=True):
                 self._blender.add(window, probabilities)
             self._maps.append(replace(maps, probabilities=maps.probabilities[:0]))
-        yield self._rate.add(len(batch.windows))
-        for warning in self._stage.warnings():
-            yield WarningRaised(warning)
 
-    def _row(self, row: RowDone, writer: RowWriter, journalled: int) -> Iterator[Event]:
+    def take_row(self, row: RowDone) -> Iterator[Event]:
+        """Hand a row to the writer."""
         item: ComputedRow | JournalledRow
-        if row.row < journalled:
+        if row.row < self._journalled:
             item = JournalledRow(row.row, row.image)
         else:
             item = self._computed(row)
             if row.skipped:
                 yield self._rate.add(row.skipped)
-        while not writer.put(item):
-            self._check()
-            yield from writer.written()
+        while not self._writer.put(item):
+            self.check()
+            yield from self.meanwhile()
 
     def _computed(self, row: RowDone) -> ComputedRow:
         maps, self._maps = self._maps, []

@@ -1,0 +1,146 @@
+"""What every run needs before its first window: scene and card compared, device, folder, windows.
+
+Guarantees: nothing is read but what :func:`~engine.inference.check.check_run` reads; the folder is held until
+:meth:`PreparedRun.close`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shapely import box, prepare
+from shapely.geometry.base import BaseGeometry
+
+import engine
+from engine.inference.check import RunCheck, check_run
+from engine.inference.device import DeviceInfo, choose_device
+from engine.inference.events import Event, Started, WarningRaised
+from engine.inference.info import AnalysisInfo, GridFacts, ModelFacts, Resolved, SceneFacts
+from engine.inference.options import AnalysisOptions
+from engine.inference.plan import PlanWindow, WindowPlan
+from engine.inference.reader import RowReader
+from engine.inference.stage import default_batch
+from engine.inference.store import RunStore
+from engine.models.loaded import LoadedModel
+from engine.scene import Scene
+from engine.scene.roi import Roi
+
+_READERS = {"cpu": 1, "cuda": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRun:
+    """A run about to begin.
+
+    Attributes:
+        check: The run as it would happen.
+        roi_px: Region of interest in pixels, None for everything.
+        device: What the model runs on.
+        store: The run's folder, held.
+        active: For each row of windows, those that touch the region of interest.
+        rows_done: Rows of windows that an earlier run has journalled.
+    """
+
+    check: RunCheck
+    roi_px: Any
+    device: DeviceInfo
+    store: RunStore
+    active: list[tuple[PlanWindow, ...]]
+    rows_done: int
+
+    @property
+    def windows(self) -> int:
+        """Windows of the run."""
+        return sum(len(row) for row in self.active)
+
+    @property
+    def windows_done(self) -> int:
+        """Those of the rows that are done; all of them in a complete folder."""
+        return self.windows if self.store.complete else sum(len(row) for row in self.active[: self.rows_done])
+
+    def first_events(self) -> Iterator[Event]:
+        """The run's first events: that it begins, and what the user should know."""
+        plan = self.check.plan
+        yield Started(self.windows, self.windows_done, plan.width, plan.height, self.device.label, self.store.path)
+        if not self.store.complete:
+            for warning in self.check.warnings:
+                yield WarningRaised(warning)
+
+    def reader(self) -> RowReader:
+        """Start reading."""
+        return RowReader(
+            self.check.scene,
+            self.check.plan,
+            self.active,
+            self.check.bands,
+            self.store.info.resolved.batch,
+            roi_px=self.roi_px,
+            replayed=self.rows_done,
+            threads=_READERS[self.device.kind],
+        )
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self.store.close()
+
+
+def prepare_run(
+    scene: Scene, model: LoadedModel, out_dir: Path, options: AnalysisOptions, *, overwrite: bool
+) -> PreparedRun:
+    """Compare scene and card, find the device, take hold of the folder.
+
+    Raises:
+        EngineError: The run cannot be done; the message says what would work.
+    """
+    check = check_run(scene, model.card, options)
+    roi_px = Roi.from_json(options.roi).on_grid(check.scene.grid) if options.roi is not None else None
+    device = choose_device(options.device)
+    store = RunStore(out_dir, _describe(scene, model, options, check, device), overwrite=overwrite)
+    try:
+        active = active_windows(check.plan, roi_px)
+        return PreparedRun(check, roi_px, device, store, active, 0 if store.complete else store.rows_done())
+    except BaseException:
+        store.close()
+        raise
+
+
+def active_windows(plan: WindowPlan, roi_px: BaseGeometry | None) -> list[tuple[PlanWindow, ...]]:
+    """For each row of a plan, the windows that touch the region of interest."""
+    rows = [plan.row_windows(index) for index in range(plan.rows)]
+    if roi_px is None:
+        return rows
+    prepare(roi_px)
+    return [
+        tuple(w for w in row if roi_px.intersects(box(w.col, w.row, w.col + w.width, w.row + w.height))) for row in rows
+    ]
+
+
+def _describe(
+    scene: Scene, model: LoadedModel, options: AnalysisOptions, check: RunCheck, device: DeviceInfo
+) -> AnalysisInfo:
+    return AnalysisInfo(
+        program_version=engine.__version__,
+        scene=SceneFacts(
+            name=scene.name,
+            sources=tuple(scene.sources),
+            dtype=scene.dtype,
+            gsd_m=scene.gsd_m,
+            identity=scene.identity(),
+        ),
+        grid=GridFacts.of(check.scene.grid),
+        model=ModelFacts(name=model.name, sha256=model.sha256, card=model.card),
+        options=options,
+        resolved=Resolved(
+            window_px=check.plan.window_px,
+            overlap_px=check.plan.overlap_px,
+            batch=options.batch or default_batch(device),
+            bands=check.bands,
+            gsd_m=check.gsd_m,
+            scaling=check.scaling,
+        ),
+        device=device.label,
+        warnings=tuple(warning.message for warning in check.warnings),
+    )
