@@ -1,4 +1,4 @@
-"""``rs-engine convert``: weights that HOOK's authors published, as a checkpoint with a card."""
+"""``rs-engine convert``: weights that a method's authors published, as a checkpoint with a card."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class ModelCard(_Part):
     description: str = ""
     architecture: str
     config: dict[str, Any]
-    task: Literal["segmentation", "classification", "detection"]
+    task: Literal["segmentation", "classification", "detection", "change"]
     classes: tuple[CardClass, ...] = Field(min_length=1)
     bands: tuple[str, ...] = Field(min_length=1)
     scaling: Scaling

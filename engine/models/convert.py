@@ -1,8 +1,9 @@
-"""Turn a downloaded, pickled checkpoint of HOOK's authors into one of ours.
+"""Turn a downloaded, pickled checkpoint of a method's authors into one of ours.
 
 Guarantees: the file is unpickled with ``torch.load(weights_only=True)``, which builds tensors and plain containers and
-nothing else; the architecture is read off the tensors' shapes; every tensor must fit; what the file cannot say (heads,
-which blocks are decoded, the dense grid) takes the published value unless it is given, and the card says so.
+nothing else; HOOK's architecture is read off the tensors' shapes, LeMeViT's is that of its name; every tensor must fit;
+what the file cannot say (heads, which blocks are decoded, the dense grid, the scaling) takes the published value unless
+it is given, and the card says so.
 """
 
 from __future__ import annotations
@@ -24,21 +25,11 @@ from torch import Tensor
 from engine.errors import CardError, CheckpointError, OptionError
 from engine.models.card import CardClass, ModelCard, Scaling, parse_card, spread_colour
 from engine.models.checkpoint import is_pickle, save_checkpoint, sha256
-from engine.models.registry import architecture_class, from_reference
+from engine.models.published import CONVERTIBLE, PublishedUse, published_use
+from engine.models.registry import from_reference, full_config, read_layout
 from engine.models.vit import spread_layers
 from engine.models.weights import unwrap
 from engine.tokenizers.hook import STRIDE
-
-CONVERTIBLE = ("hook_classifier", "hook_segmenter", "patch_classifier", "patch_segmenter")
-GID5_CLASSES = (
-    ("Built-up", "#0000ff"),
-    ("Farmland", "#00ffff"),
-    ("Forest", "#00ff00"),
-    ("Meadow", "#ffff00"),
-    ("Water", "#6689f9"),
-)
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _UNREADABLE = (
     pickle.UnpicklingError,
@@ -65,10 +56,10 @@ def convert(
 
     Args:
         path: The file, as ``torch.save`` wrote it.
-        model_name: Its architecture, one of :data:`CONVERTIBLE`.
+        model_name: Its architecture, one of :data:`engine.models.published.CONVERTIBLE`.
         out: The ``.safetensors`` file to write.
-        classes: Names (or names with colours) of the classes in the order of the logits; None takes GID-5's for a
-            segmenter of five classes and numbers them otherwise.
+        classes: Names (or names with colours) of the classes in the order of the logits; None takes those of the
+            published data where their number fits (GID-5, Potsdam, change) and numbers them otherwise.
         config: Configuration values that override what is read off the shapes.
         fields: Card fields that override the ones written here (``title``, ``gsd_m``, ``licence``, ...).
 
@@ -87,16 +78,26 @@ def convert(
             f"there are no published weights for {model_name!r}", remedy=f"Names are {', '.join(CONVERTIBLE)}."
         )
     weights = read_state_dict(path)
-    rename = getattr(architecture_class(model_name), "own_key", str)
-    own = {rename(key): value for key, value in weights.items()}
-    full = infer_config(model_name, own, where=str(path)) | dict(config or {})
+    own, told = read_layout(model_name, weights)
+    if model_name.startswith(("hook", "patch")):
+        told = infer_config(model_name, own, where=str(path))
+    elif "num_classes" not in told:
+        raise CheckpointError(
+            f"the weights are not those of a {model_name}: the layer that names classes is missing "
+            f"(there is {', '.join(list(weights)[:3])}, ...)",
+            where=path,
+            remedy=f"Name another model: {', '.join(CONVERTIBLE)}.",
+        )
+    full = full_config(model_name, told | dict(config or {}))
     try:
         module = from_reference(model_name, weights, **full)
     except CheckpointError as error:
         raise CheckpointError(
             error.what, where=path, remedy=f"Is this really a {model_name}? {error.remedy}"
         ) from error
-    card = _card(path, model_name, full, _classes(classes, int(full["num_classes"]), model_name), fields or {})
+    use = published_use(model_name, full)
+    named = _classes(classes, int(full["num_classes"]), use)
+    card = _card(path, model_name, full, told, named, use, fields or {})
     save_checkpoint(out, module, card)
     return card
 
@@ -176,9 +177,9 @@ def infer_config(model_name: str, weights: Mapping[str, Tensor], *, where: str) 
     return config
 
 
-def _classes(given: Sequence[str | CardClass] | None, count: int, model_name: str) -> list[CardClass]:
-    if given is None and count == len(GID5_CLASSES) and model_name.endswith("segmenter"):
-        return [CardClass(name=name, color=color) for name, color in GID5_CLASSES]
+def _classes(given: Sequence[str | CardClass] | None, count: int, use: PublishedUse) -> list[CardClass]:
+    if given is None and count == len(use.classes):
+        return [CardClass(name=name, color=color) for name, color in use.classes]
     names: Sequence[str | CardClass] = given or [f"class {index + 1}" for index in range(count)]
     if len(names) != count:
         raise OptionError(
@@ -194,14 +195,16 @@ def _classes(given: Sequence[str | CardClass] | None, count: int, model_name: st
 
 
 def _card(
-    path: Path, model_name: str, config: Mapping[str, Any], classes: Sequence[CardClass], fields: Mapping[str, Any]
+    path: Path,
+    model_name: str,
+    config: Mapping[str, Any],
+    told: Mapping[str, Any],
+    classes: Sequence[CardClass],
+    use: PublishedUse,
+    fields: Mapping[str, Any],
 ) -> ModelCard:
     bands = int(config["in_channels"])
-    rgb = bands == 3
-    segments = model_name.endswith("segmenter")
-    image_size = int(config["image_size"])
-    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if rgb else ((0.5,) * bands, (0.25,) * bands)
-    assumed = [key for key in ("num_heads", "out_layers", "dense_size") if key in config]
+    assumed = [key for key in ("num_heads", "out_layers", "dense_size") if key in told] or ["sizes", "heads"]
     raw: dict[str, Any] = {
         "name": re.sub(r"[^a-z0-9_-]+", "-", path.stem.lower()).strip("-_") or "converted",
         "title": f"{path.stem} ({model_name})",
@@ -209,13 +212,13 @@ def _card(
         "does not tell, and the scaling, which is that of the published training.",
         "architecture": model_name,
         "config": dict(config),
-        "task": "segmentation" if segments else "classification",
+        "task": use.task,
         "classes": [entry.model_dump() for entry in classes],
-        "bands": ("red", "green", "blue") if rgb else tuple(f"band {index + 1}" for index in range(bands)),
-        "scaling": Scaling(divisor=255, mean=mean, std=std, low=(0,) * bands, high=(255,) * bands).model_dump(),
-        "window_px": image_size,
-        "overlap_px": image_size // 4 if segments else 0,
-        "token_count": config.get("token_count") or (image_size // int(config["patch_size"])) ** 2,
+        "bands": ("red", "green", "blue") if bands == 3 else tuple(f"band {index + 1}" for index in range(bands)),
+        "scaling": use.scaling(bands).model_dump(),
+        "window_px": use.window_px,
+        "overlap_px": use.overlap_px,
+        "token_count": use.token_count,
         "data": "Not told by the file.",
         "metrics": {},
         "licence": "Not told by the file: ask where it came from.",

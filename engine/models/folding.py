@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-PAIRS = (("place", "norm"),)
+PAIRS = (("place", "norm"), ("conv", "bn"))
 """Attributes of a module that hold a convolution and the batch norm its ``forward`` applies right after it."""
 
 TOLERANCE = 1e-5

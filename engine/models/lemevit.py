@@ -104,6 +104,7 @@ class LemevitDense(MetaBody):
     Attributes:
         channels: Channels of the four maps.
         strides: Pixels along the edge of their cells.
+        token_width: Width of the meta tokens behind the last block in which they look at the image.
     """
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {f"{name}_dense": VARIANTS[name] for name in VARIANTS}
@@ -126,6 +127,7 @@ class LemevitDense(MetaBody):
             raise OptionError(f"{len(depths)} stages make no {self.MAPS} maps", remedy="Give four stages or five.")
         self.channels = tuple(widths[-self.MAPS :])
         self.strides = self.stage_strides[-self.MAPS :]
+        self.token_width = widths[-1 if self.look_stage is None else self.look_stage]
         self.freeze_norms = freeze_norms
         for key, parameter in self.named_parameters():
             if self.unread(key):
@@ -150,14 +152,17 @@ class LemevitDense(MetaBody):
 
     def unread(self, key: str) -> bool:
         """Whether the tensor of this name reaches no map."""
-        looking = [index for index, block in self.blocks() if block.looks]
-        if not looking:
+        if self.look_stage is None:
             return key.startswith(("norm.", "norm_c.", "meta_tokens", "meta_token_downsample."))
         update = re.match(r"meta_token_downsample\.(\d+)\.", key)
         if update:
-            return int(update[1]) > looking[-1]
-        final = looking.count(looking[-1]) - 1
-        return key.startswith(("norm.", "norm_c.", f"stages.{looking[-1]}.{final}.attn.proj_c."))
+            return int(update[1]) > self.look_stage
+        return key.startswith(("norm.", "norm_c.")) or self.is_last_word(key)
+
+    def is_last_word(self, key: str) -> bool:
+        """Whether the tensor of this name makes what meta tokens learn last, which no later block hears."""
+        final = len(self.stages[self.look_stage]) - 1 if self.look_stage is not None else -1  # type: ignore[arg-type]
+        return key.startswith(f"stages.{self.look_stage}.{final}.attn.proj_c.")
 
     @classmethod
     def read_reference(cls, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -21,7 +21,7 @@ from engine.models.catalog import find_model
 from engine.models.checkpoint import load_checkpoint, sha256
 from engine.models.detection import Detections, Detector
 from engine.models.folding import fold_checked
-from engine.models.output import TokenOutput
+from engine.models.output import Probed, TokenOutput
 from engine.models.pointwise import swap_pointwise
 
 Precision = Literal["float32", "bfloat16"]
@@ -114,11 +114,14 @@ class LoadedModel:
         out = torch.empty(raw.shape, dtype=torch.float32, device=raw.device, memory_format=torch.channels_last)
         return torch.addcmul(self._offset, raw, self._gain, out=out)
 
-    def __call__(self, images: Tensor) -> TokenOutput:
-        """Run the model on normalised images ``[B, C, H, W]`` of its device; logits come back as float32."""
+    def __call__(self, *images: Tensor) -> TokenOutput:
+        """Run the model on normalised images ``[B, C, H, W]`` of its device; logits come back as float32.
+
+        A model of change takes two, the earlier date first.
+        """
         half = self.precision == "bfloat16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            output = self.module(images)
+            output = self.module(*images)
         if not isinstance(output, TokenOutput):
             raise TypeError(f"{self.card.architecture} returned {type(output).__name__}, not TokenOutput")
         return dataclasses.replace(output, logits=output.logits.float()) if half else output
@@ -152,7 +155,7 @@ def load_model(name_or_path: str | Path, *, device: torch.device | str = "cpu") 
 
 
 def _answers(module: nn.Module, probe: Tensor) -> tuple[Tensor, ...]:
-    if isinstance(module, Detector):
+    if isinstance(module, Probed):
         return module.probe_answers(probe)
     output = module(probe)
     return output.logits, output.tokens.features, output.tokens.assignment

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -68,3 +69,11 @@ class TokenOutput:
             return PixelMaps(logits, claims)
         classes = self.logits.shape[1]
         return PixelMaps(both[:, :classes], both[:, classes:])
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """A model that tells by which numbers to compare it with itself, where one image in and its maps out do not do."""
+
+    def probe_answers(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Numbers that stay the same but for rounding when the model is rewritten for speed."""

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from engine.errors import TrainingError
 from engine.models.card import Scaling
-from engine.models.convert import IMAGENET_MEAN, IMAGENET_STD
+from engine.models.published import IMAGENET_MEAN, IMAGENET_STD
 from engine.training.recipe import Recipe
 
 Sample = tuple[Tensor, Tensor]

@@ -127,12 +127,8 @@ class DualAttention(HeadAttention):
         query, key, value = self.project_tokens(tokens)
         scale = self.dim**-0.5
         ratio = length_ratio(tokens.shape[1], image.shape[1])
-        keys = self.carry_back(key * (scale * ratio), w_q)
-        shift = (key * (scale * ratio)) @ self.rows(b_q[:, None])
         values = value @ self.rows(self.proj_x.weight.t())
-        scores = torch.baddbmm(shift.flatten(1).unsqueeze(1), image, keys.flatten(1, 2).transpose(1, 2))
-        share = scores.view(*scores.shape[:2], self.heads, -1).softmax(dim=3).flatten(2)
-        change = share.to(values.dtype) @ values.flatten(1, 2) + self.proj_x.bias
+        change = attend_to_few(image, self.rows(w_q), self.rows(b_q), key * (scale * ratio), values) + self.proj_x.bias
         if not tell:
             return change, None, None
         queries = self.carry_back(query, w_k)
@@ -200,6 +196,32 @@ class StandardAttention(HeadAttention):
     def _attend(self, qkv: Tensor) -> Tensor:
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2).flatten(0, 1)
+
+
+def attend_to_few(
+    vectors: Tensor, query_weight: Tensor, query_bias: Tensor | None, keys: Tensor, values: Tensor
+) -> Tensor:
+    """Let many vectors attend to few, head by head, and sum what the heads answer.
+
+    Args:
+        vectors: ``[B, N, C]``.
+        query_weight: ``[heads, head_dim, C]`` projection that would make queries of them.
+        query_bias: ``[heads, head_dim]``, if it has one.
+        keys: ``[B, heads, M, head_dim]``, scaled.
+        values: ``[B, heads, M, C_out]``, already through the output projection.
+
+    Returns:
+        ``[B, N, C_out]``, without the output projection's bias.
+    """
+    b, heads, few, _ = keys.shape
+    carried = (keys @ query_weight).flatten(1, 2).transpose(1, 2)
+    if query_bias is None:
+        scores = vectors @ carried
+    else:
+        shift = (keys @ query_bias[:, :, None]).view(b, 1, heads * few)
+        scores = torch.baddbmm(shift, vectors, carried)
+    share = scores.view(b, -1, heads, few).softmax(dim=3).view(b, -1, heads * few)
+    return share.to(values.dtype) @ values.flatten(1, 2)
 
 
 def length_ratio(tokens: int, pixels: int) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -85,6 +85,10 @@ class MetaBody(nn.Module):
         head_dim: Channels of an attention head.
         token_count: Meta tokens ``M``.
         drop_path_rate: Stochastic depth of the last block; it grows from 0 at the first.
+
+    Attributes:
+        widths: Channels of each stage.
+        look_stage: The last stage in which meta tokens look at the image; None where they never do.
     """
 
     def __init__(
@@ -113,21 +117,24 @@ class MetaBody(nn.Module):
             nn.ModuleList(BLOCKS[kind](width, head_dim, mlp_ratio, next(rates)) for _ in range(depth))
             for kind, width, depth in zip(kinds, widths, depths, strict=True)
         )
+        self.look_stage = max((index for index, kind in enumerate(kinds) if BLOCKS[kind].looks), default=None)
         self.norm = nn.BatchNorm2d(widths[-1])
         self.norm_c = nn.LayerNorm(widths[-1])
         self.apply(_initialise)
+
+    @property
+    def last_look(self) -> MetaBlock | None:
+        """The last block in which meta tokens look at the image; it ends the stage ``look_stage``."""
+        if self.look_stage is None:
+            return None
+        block: MetaBlock = self.stages[self.look_stage][-1]  # type: ignore[index]
+        return block
 
     @property
     def stage_strides(self) -> tuple[int, ...]:
         """Pixels along the edge of a cell, stage by stage."""
         steps = [4] + [1 if isinstance(layer, nn.Identity) else 2 for layer in self.downsample_layers[1:]]
         return tuple(math.prod(steps[: index + 1]) for index in range(len(steps)))
-
-    def blocks(self) -> Iterator[tuple[int, MetaBlock]]:
-        """All blocks in order, each with the number of its stage."""
-        for index, stage in enumerate(self.stages):
-            for block in stage:  # type: ignore[attr-defined]
-                yield index, block
 
     def perceive(
         self, images: Tensor, *, dense: bool = False, look: bool = True, stage_count: int | None = None
@@ -140,8 +147,7 @@ class MetaBody(nn.Module):
             look: Whether the weights with which meta tokens attend to the image for the last time are wanted.
             stage_count: Stages to run; None runs all.
         """
-        lookers = [block for _, block in self.blocks() if block.looks]
-        last_look = lookers[-1] if lookers else None
+        last_look = self.last_look
         x = images.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
         c = self.meta_tokens[None]
         maps: list[Tensor] = []

@@ -16,6 +16,7 @@ MODELS = {
     "patch_classifier": {"num_classes": 7, "num_heads": 1, "embed_dim": 64, "depth": 4, "patch_size": 8},
     "patch_segmenter": {"num_classes": 5, "num_heads": 1, "embed_dim": 64, "depth": 4, "patch_size": 8, **DENSE},
 }
+LEMEVIT = {"lemevit_tiny": {"num_classes": 4}, "upernet_lemevit_tiny": {"num_classes": 5}, "bit_lemevit_tiny": {}}
 
 
 def reference_weights(name):
@@ -48,6 +49,36 @@ def test_converted_model_gives_the_same_numbers(tmp_path, name, wrap):
     images = torch.rand(2, 3, 32, 32)
     with torch.inference_mode():
         assert torch.equal(model(images).logits, loaded(images).logits)
+
+
+@pytest.mark.parametrize("name", LEMEVIT)
+def test_converted_lemevit_gives_the_same_numbers(tmp_path, name):
+    torch.manual_seed(1)
+    model = create(name, **LEMEVIT[name]).eval()
+    torch.save({"state_dict": model.state_dict(), "meta": {"epoch": 3}}, tmp_path / "a.pth")
+    card = convert(tmp_path / "a.pth", name, tmp_path / "a.safetensors")
+    loaded = load_model(tmp_path / "a.safetensors")
+    images = [torch.rand(1, 3, 64, 64) for _ in range(2 if name.startswith("bit") else 1)]
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(*images).logits, model(*images).logits, rtol=1e-4, atol=1e-4)
+    known = {
+        "lemevit_tiny": ("classification", 224, 16, "class 1", 255),
+        "upernet_lemevit_tiny": ("segmentation", 512, 16, "Impervious surfaces", 255),
+        "bit_lemevit_tiny": ("change", 256, 8, "Unchanged", 1),
+    }
+    found = (card.task, card.window_px, card.token_count, card.classes[0].name, card.scaling.divisor)
+    assert found == known[name]
+    assert card.config["widths"] == [64, 64, 128, 192, 320]
+
+
+def test_lemevit_weights_of_something_else_are_named(tmp_path):
+    _, weights = reference_weights("hook_classifier")
+    torch.save(weights, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="not those of a lemevit_tiny: the layer that names classes is missing"):
+        convert(tmp_path / "a.pt", "lemevit_tiny", tmp_path / "o.safetensors")
+    torch.save(create("lemevit_tiny", num_classes=3).state_dict(), tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="Is this really a lemevit_small"):
+        convert(tmp_path / "a.pt", "lemevit_small", tmp_path / "o.safetensors")
 
 
 def test_shapes_tell_the_whole_published_configuration():

@@ -15,6 +15,7 @@ CASES = json.loads((HERE / "lemevit_cases.json").read_text())
 KEYS = json.loads((HERE / "lemevit_keys.json").read_text())
 VECTORS = np.load(HERE / "lemevit_vectors.npz")
 SCENES = [case for case in CASES if case.startswith(("lemevit", "vit_tiny"))]
+CHANGE = [case for case in CASES if case.startswith("cd")]
 DENSE = [case for case in CASES if case.startswith("dense")]
 PARAMETERS = {
     "lemevit_tiny": 8_635_816,
@@ -33,6 +34,11 @@ def filled(keys):
 
 def body_keys(name):
     return {key: shape for key, shape in KEYS[name].items() if not key.startswith("head.")}
+
+
+def change_keys(name):
+    head = KEYS[name.replace("lemevit", "bit_head")]
+    return head | {f"backbone.{key}": shape for key, shape in body_keys(name).items()}
 
 
 def images_of(case):
@@ -83,6 +89,27 @@ def test_dense_form_gives_the_authors_maps(case, layout):
         maps = model(images_of(case))
     for index, stage in enumerate(maps):
         hold(case, f"stage{index + 1}", stage)
+
+
+@pytest.mark.parametrize("case", CHANGE)
+def test_change_model_gives_the_authors_numbers(case):
+    name = CASES[case]["model"]["kind"].split()[-1]
+    model = from_reference(f"bit_{name}", filled(change_keys(name)))
+    before = images_of(case)
+    with torch.inference_mode():
+        output = model(before, 0.9 * before.flip(3))
+    hold(case, "logits", output.logits)
+    hold(case, "tokens_after_encoder", output.extras["tokens_after_encoder"])
+    changed = output.logits.argmax(dim=1)[:, ::4, ::4].numpy()
+    assert (changed != VECTORS[f"{case}/pred/full"]).mean() <= 0.001
+
+
+@pytest.mark.parametrize(("size", "count"), [("tiny", 9_009_378), ("small", 16_746_882), ("base", 53_335_010)])
+def test_change_model_is_the_published_one(size, count):
+    with torch.device("meta"):
+        model = create(f"bit_lemevit_{size}")
+    assert sum(p.numel() for p in model.parameters()) == count
+    assert {k: list(v.shape) for k, v in model.state_dict().items()} == change_keys(f"lemevit_{size}")
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
