@@ -125,7 +125,7 @@ class PieceMaker:
 
 
 def _toned(image: Tensor, inside: Tensor, tone: Tensor, share: float) -> Tensor:
-    """Move the mean colour of ``inside`` towards ``tone``; what gets darker loses contrast as light would, and no more."""
+    """Move the mean colour of ``inside`` towards ``tone``; what gets darker loses contrast in proportion."""
     mean = image[:, inside].mean(dim=1)
     goal = torch.lerp(mean, tone, share).clamp_min(0)
     contrast = (goal / mean.clamp_min(1e-6)).clamp(max=1.0)
