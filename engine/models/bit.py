@@ -89,6 +89,11 @@ class PixelAttention(nn.Module):
         read = attend_to_few(pixels, query_weight, None, k, v @ out_weight.t().reshape(self.heads, -1, d))
         return read + out_bias
 
+    def written_out_macs(self, pixels: Tensor, tokens: Tensor) -> tuple[int, int]:
+        """Multiply-accumulates with every projection written out: of the layers, and of the attention."""
+        n, m, inner = pixels.shape[:2].numel(), tokens.shape[:2].numel(), self.to_q.out_features
+        return (2 * n + 2 * m) * inner * self.to_q.in_features, 2 * n * tokens.shape[1] * inner
+
 
 class FeedForward(nn.Module):
     """Linear, GELU, Linear."""

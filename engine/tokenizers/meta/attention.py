@@ -91,6 +91,11 @@ class CrossAttention(HeadAttention):
         gathered, weights = self.gather(queries, image, value, bias, (self.dim // self.heads) ** -0.5, keep)
         return self.proj(gathered), weights
 
+    def written_out_macs(self, image: Tensor, tokens: Tensor, keep: bool = False) -> tuple[int, int]:
+        """Multiply-accumulates with every projection written out: of the layers, and of the attention."""
+        n, m = image.shape[:2].numel(), tokens.shape[:2].numel()
+        return (2 * n + 2 * m) * self.dim**2, 2 * n * tokens.shape[1] * self.dim
+
 
 class DualAttention(HeadAttention):
     """D and D2: the image attends to the meta tokens, and the meta tokens to the image.
@@ -100,6 +105,8 @@ class DualAttention(HeadAttention):
 
     proj_x: nn.Linear
     proj_c: nn.Linear
+    parts: int
+    """What each side projects: query, key and value, or two of them."""
 
     def image_projections(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Weight and bias of the image's query, key and value."""
@@ -135,9 +142,19 @@ class DualAttention(HeadAttention):
         gathered, weights = self.gather(queries, image, w_v, b_v, scale, keep)
         return change, self.proj_c(gathered), weights
 
+    def written_out_macs(self, image: Tensor, tokens: Tensor, tell: bool = True, keep: bool = False) -> tuple[int, int]:
+        """Multiply-accumulates with every projection written out: of the layers, and of the attention."""
+        n, m = image.shape[:2].numel(), tokens.shape[:2].numel()
+        one_way = 2 * n * tokens.shape[1] * self.dim
+        if not tell:
+            return (2 * n + 2 * m) * self.dim**2, one_way
+        return (n + m) * (self.parts + 1) * self.dim**2, 2 * one_way
+
 
 class DualCrossAttention(DualAttention):
     """D: query, key and value of both sides."""
+
+    parts = 3
 
     def __init__(self, dim: int, head_dim: int) -> None:
         super().__init__(dim, head_dim)
@@ -159,6 +176,8 @@ class DualCrossAttention(DualAttention):
 
 class SharedDualCrossAttention(DualAttention):
     """D2: the image's query serves as its key as well, and the tokens' key as their query."""
+
+    parts = 2
 
     def __init__(self, dim: int, head_dim: int) -> None:
         super().__init__(dim, head_dim)
