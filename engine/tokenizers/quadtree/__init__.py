@@ -13,8 +13,31 @@ makes patches that lie wholly outside; those count in ``num_patches`` (a cut alw
 batch), are never cut, hold no pixel and take part in nothing that follows.
 """
 
+from engine.tokenizers.quadtree.blur import BandBlur, BandStatistics, PixelBlur
+from engine.tokenizers.quadtree.features import FeatureBased
+from engine.tokenizers.quadtree.gradcam import GradCam
+from engine.tokenizers.quadtree.importance import Precomputed, Random
 from engine.tokenizers.quadtree.layout import Layout, patch_sizes
 from engine.tokenizers.quadtree.patches import Patches
+from engine.tokenizers.quadtree.scores import Scorer, Scores
+from engine.tokenizers.quadtree.shufflenet import load_shufflenet
 from engine.tokenizers.quadtree.tree import Runner, run, tokenize
 
-__all__ = ["Layout", "Patches", "Runner", "patch_sizes", "run", "tokenize"]
+__all__ = [
+    "BandBlur",
+    "BandStatistics",
+    "FeatureBased",
+    "GradCam",
+    "Layout",
+    "Patches",
+    "PixelBlur",
+    "Precomputed",
+    "Random",
+    "Runner",
+    "Scorer",
+    "Scores",
+    "load_shufflenet",
+    "patch_sizes",
+    "run",
+    "tokenize",
+]

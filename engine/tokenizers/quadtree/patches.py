@@ -92,7 +92,7 @@ def chosen_pixels(images: Tensor, boxes: Tensor, min_size: int, max_size: int, *
         cells = rows.view(len(at), bands, min_size, len(within), min_size, factor)
         if middle:
             cells = cells[..., within[0] : within[-1] + 1]
-        out.index_copy_(0, at, _mean_of_cells(cells))
+        out.index_copy_(0, at, mean_of_cells(cells))
     if not layout.whole:
         beyond = (left >= layout.width) | (top >= layout.height)
         out = out.masked_fill(beyond.view(-1, 1, 1, 1), 0)
@@ -135,7 +135,7 @@ def shrink(images: Tensor, factor: int, *, antialias: bool = False) -> Tensor:
     if not antialias:
         middle = slice(factor // 2 - 1, factor // 2 + 1)
         cells = cells[..., middle, :, middle]
-    return _mean_of_cells(cells)
+    return mean_of_cells(cells)
 
 
 def pad_to_roots(images: Tensor, layout: Layout) -> Tensor:
@@ -159,7 +159,7 @@ def _rows(padded: Tensor, planes: Tensor, left: Tensor, top: Tensor, lines: Tens
     return padded.view(-1, run).index_select(0, place.view(-1))
 
 
-def _mean_of_cells(cells: Tensor) -> Tensor:
+def mean_of_cells(cells: Tensor) -> Tensor:
     """Mean of cells ``[..., h, i, w, j]`` over i and j, added in pairs so that the order never depends on the shape."""
     share = 1.0 / (cells.shape[-3] * cells.shape[-1])
     while cells.shape[-3] > 1:

@@ -51,3 +51,14 @@ def hash01(count, seed=0):
 def sample_positions(numel, count):
     """Flat positions at which a big output was kept."""
     return np.unique(np.floor(hash01(count, 7) * numel).astype(np.int64))
+
+
+def image_q(batch, size, seed, channels=3):
+    """The input of the quadtree cases: a smooth pattern with noise, of another contrast in each 16-pixel cell."""
+    cells = -(-size // 16)
+    contrast = hash01(batch * cells * cells, seed + 1000).reshape(batch, cells, cells) ** 2
+    contrast = np.repeat(np.repeat(contrast, 16, 1), 16, 2)[:, None, :size, :size]
+    noise = hash01(batch * channels * size * size, seed).reshape(batch, channels, size, size)
+    b, c, y, x = np.meshgrid(*(np.arange(n) for n in (batch, channels, size, size)), indexing="ij")
+    smooth = np.sin(0.05 * (x + 1) * (c + 1) + 0.07 * y + b)
+    return (smooth * contrast + 0.6 * contrast * (noise - 0.5)).astype(np.float32)
