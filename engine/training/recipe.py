@@ -192,7 +192,9 @@ def _no_place(key: str, done: list[str]) -> TrainingError:
 
 
 def _sentence(error: ValidationError, kind: type[BaseModel], path: Path) -> TrainingError:
-    first = error.errors()[0]
+    errors = error.errors()
+    # A mistyped key comes with the complaint that the right one is missing: the typing mistake explains both.
+    first = next((entry for entry in errors if entry["type"] == "extra_forbidden"), errors[0])
     loc = list(first["loc"])
     place = ".".join(str(part) for part in loc)
     if first["type"] != "extra_forbidden":
