@@ -16,25 +16,32 @@ from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OPTIONS: dict[str, Any] = {
-    "nogil": True,
-    "error_model": "numpy",
-    # Products and sums may be fused and divisions by one number turned into products; numbers that are not numbers
-    # stay so, and sums keep their order.
-    "fastmath": {"contract", "arcp", "nsz"},
-}
-
 
 def kernel(function: F) -> F:
-    """Compile a function on its first call.
+    """Compile a function on its first call; it gives the same numbers on every processor.
 
     Args:
         function: Takes numbers and arrays; uses what numba knows.
     """
+    return _compiled(function, False)
+
+
+def fused_kernel(function: F) -> F:
+    """As :func:`kernel`, with products and sums fused and divisions by one number turned into products.
+
+    Last digits depend on the processor. What is not a number stays so, and sums keep their order.
+    """
+    return _compiled(function, {"contract", "arcp", "nsz"})
+
+
+def _compiled(function: F, fastmath: bool | set[str]) -> F:
     import numba
 
+    def compiled(cache: bool) -> F:
+        found: F = numba.njit(function, nogil=True, error_model="numpy", fastmath=fastmath, cache=cache)
+        return found
+
     try:
-        compiled: F = numba.njit(cache=True, **_OPTIONS)(function)
+        return compiled(cache=True)
     except RuntimeError:  # no folder of the cache can be written to
-        compiled = numba.njit(**_OPTIONS)(function)
-    return compiled
+        return compiled(cache=False)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from engine.inference.info import NODATA_CLASS
-from engine.jit import kernel
+from engine.jit import fused_kernel
 from engine.models.hook_competitive import ConvexUpsampling
 
 Floats = npt.NDArray[np.float32]
@@ -47,7 +47,7 @@ def draw_convex(logits: Tensor, claims: Tensor, upsampling: ConvexUpsampling) ->
     return probabilities, tokens
 
 
-@kernel
+@fused_kernel
 def _softmax(values: Floats, count: int, top: Floats, power: Floats, bits: Any) -> None:
     """Softmax over the first ``count`` rows of ``values``, each column by itself.
 
@@ -89,7 +89,7 @@ def _softmax(values: Floats, count: int, top: Floats, power: Floats, bits: Any) 
             values[row, i] *= top[i]
 
 
-@kernel
+@fused_kernel
 def _draw(scores: Floats, maps: Floats, classes: int, probabilities: Floats, tokens: npt.NDArray[Any]) -> None:
     """A row of cells at a time; their pixels lie cell by cell in the lanes, 16 a cell."""
     batch, rows, cols = scores.shape[:3]
@@ -141,7 +141,7 @@ def _draw(scores: Floats, maps: Floats, classes: int, probabilities: Floats, tok
                             probabilities[b, c, 4 * y + down, 4 * x + right] = drawn[c, 16 * x + 4 * down + right]
 
 
-@kernel
+@fused_kernel
 def blend_across(row: Floats, window: Floats, col: int, height: int, width: int, share: Floats) -> None:
     """Blend a window ``[K, h, w]`` into its row of windows ``[K, h, W]``.
 
@@ -163,7 +163,7 @@ def blend_across(row: Floats, window: Floats, col: int, height: int, width: int,
                 row[k, y, col + x] = window[k, y, x]
 
 
-@kernel
+@fused_kernel
 def finish_rows(
     row: Floats, tail: Floats, share: Floats, final: int, height: int, codes: npt.NDArray[np.uint8], rest: Floats
 ) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.jit import kernel
 from engine.regions.strips import StripMaps
 
 Array = npt.NDArray[Any]
@@ -32,14 +33,8 @@ SMOOTHNESS = 0.02
 _STEPS = 16
 """Grey levels a standard deviation; colours take 7 bits, a sum of twelve fits into 12."""
 _LANE = 12
-_COUNT_LANE = np.uint64(4 * _LANE)
-_LANE_MASK = np.uint64((1 << _LANE) - 1)
-_NEAR = [
-    (down, right)
-    for down in range(-RADIUS, RADIUS + 1)
-    for right in range(-RADIUS, RADIUS + 1)
-    if 0 < abs(down) + abs(right) <= RADIUS
-]
+_COUNT_LANE = 4 * _LANE
+_LANE_MASK = (1 << _LANE) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,87 +105,110 @@ def follow_edges(owners: Labels, lookup: Labels, bands: Array, colours: Colours,
         colours: Mean and spread of these bands.
         first_row: Row of the scene the first row is, so that the chessboard lies still.
     """
-    framed = np.pad(owners, RADIUS)
-    owner, label = framed.reshape(-1), lookup[framed].reshape(-1)
-    width = framed.shape[1]
-    colour = np.pad(_packed(bands, colours), RADIUS).reshape(-1)
-    near = [down * width + right for down, right in _NEAR]
-    active = np.flatnonzero(_at_borders(label.reshape(framed.shape)))
-    for turn in range(ROUNDS):
-        row, col = np.divmod(active, width)
-        dark = ((row + col + first_row) & 1).astype(bool)
-        changed = [
-            _half_step(active[side], owner, label, colour, near, width, turn, len(bands)) for side in (dark, ~dark)
-        ]
-        if turn + 1 < ROUNDS:
-            active = _around(np.concatenate(changed), near, framed.shape)
-    return framed[RADIUS:-RADIUS, RADIUS:-RADIUS]
-
-
-def _half_step(
-    at: Array, owner: Labels, label: Labels, colour: Array, near: list[int], width: int, turn: int, bands: int
-) -> Array:
-    """Let pixels change sides that no two of are neighbours; returns those that did."""
-    mine, source = label[at], at.copy()
-    for side in range(4):
-        place = at + (-width, 1, width, -1)[(side + turn) % 4]
-        there = label[place]
-        np.copyto(source, place, where=(source == at) & (there != mine) & (there > 0))
-    border = (source != at) & (mine > 0)
-    at, source, mine = at[border], source[border], mine[border]
-    theirs = label[source]
-    sum_mine, sum_theirs = np.zeros(at.size, np.uint64), np.zeros(at.size, np.uint64)
-    for step in near:
-        place = at + step
-        there, look = label[place], colour[place]
-        sum_mine += look * (there == mine)
-        sum_theirs += look * (there == theirs)
-    count_mine = (sum_mine >> _COUNT_LANE).astype(np.float32)
-    count_theirs = (sum_theirs >> _COUNT_LANE).astype(np.float32)
-    gain = np.zeros(at.size, np.float32)
-    each_mine, each_theirs = 1 / np.maximum(count_mine, 1), 1 / count_theirs
-    for band in range(bands):
-        lane = np.uint64(band * _LANE)
-        own = ((colour[at] >> lane) & _LANE_MASK).astype(np.float32)
-        gain += (own - ((sum_mine >> lane) & _LANE_MASK).astype(np.float32) * each_mine) ** 2
-        gain -= (own - ((sum_theirs >> lane) & _LANE_MASK).astype(np.float32) * each_theirs) ** 2
-    weight = np.float32(SMOOTHNESS * _STEPS * _STEPS * bands)
-    moves = (gain + weight * (count_theirs - count_mine) > 0) & (count_mine > 0)
-    moved, source = at[moves], source[moves]
-    owner[moved], label[moved] = owner[source], label[source]
-    return moved
-
-
-def _packed(bands: Array, colours: Colours) -> npt.NDArray[np.uint64]:
-    """Bands as 7-bit lanes of one number, with a 1 in the lane that counts."""
-    packed = np.full(bands.shape[1:], np.uint64(1) << _COUNT_LANE)
+    height, width = owners.shape
+    inside = slice(RADIUS, RADIUS + height), slice(RADIUS, RADIUS + width)
+    owner, label = (np.zeros((height + 2 * RADIUS, width + 2 * RADIUS), np.int32) for _ in range(2))
+    owner[inside] = owners
+    np.take(lookup, owners, out=label[inside])
+    colour = np.zeros(owner.shape, np.int64)
     for index, band in enumerate(bands):
         spread = max(float(colours.spread[index]), 1e-12)
-        grey = band.astype(np.float32)
-        grey -= np.float32(colours.mean[index] - 64 / _STEPS * spread)
-        grey *= np.float32(_STEPS / spread)
-        np.clip(grey, 0, 127, out=grey)
-        packed |= grey.astype(np.uint64) << np.uint64(index * _LANE)
-    return packed
+        darkest = np.float32(colours.mean[index] - 64 / _STEPS * spread)
+        _pack(band, darkest, np.float32(_STEPS / spread), index * _LANE, colour[inside])
+    weight = np.float32(SMOOTHNESS * _STEPS * _STEPS * len(bands))
+    _move(owner.reshape(-1), label.reshape(-1), colour.reshape(-1), owner.shape[1], first_row & 1, len(bands), weight)
+    return owner[inside]
 
 
-def _at_borders(label: Labels) -> npt.NDArray[np.bool_]:
-    """Pixels beside which another label lies."""
-    border = np.zeros(label.shape, bool)
-    across, down = label[:, 1:] != label[:, :-1], label[1:] != label[:-1]
-    border[:, 1:] |= across
-    border[:, :-1] |= across
-    border[1:] |= down
-    border[:-1] |= down
-    return border & (label > 0)
+@kernel
+def _pack(band: Array, darkest: np.float32, steps: np.float32, lane: int, colour: Array) -> None:
+    """Write a band as 7 bits into a lane of ``colour``, and a 1 into the lane that counts."""
+    for row in range(band.shape[0]):
+        for col in range(band.shape[1]):
+            grey = (np.float32(band[row, col]) - darkest) * steps
+            grey = min(max(grey, np.float32(0)), np.float32(127))
+            colour[row, col] |= (np.int64(grey) << lane) | (1 << _COUNT_LANE)
 
 
-def _around(places: Array, near: list[int], shape: tuple[int, int]) -> Array:
-    """Pixels that see one of ``places``, without the frame."""
-    marks = np.zeros(shape, bool)
-    flat = marks.reshape(-1)
-    for step in (0, *near):
-        flat[places + step] = True
-    inner = np.zeros(shape, bool)
-    inner[RADIUS:-RADIUS, RADIUS:-RADIUS] = marks[RADIUS:-RADIUS, RADIUS:-RADIUS]
-    return np.flatnonzero(inner)
+@kernel
+def _move(owner: Labels, label: Labels, colour: Array, width: int, odd: int, bands: int, weight: np.float32) -> None:
+    """All rounds, on flat rasters of ``width`` columns with a frame of ``RADIUS`` zeros."""
+    sides = np.array((-width, 1, width, -1))
+    near = np.empty(2 * RADIUS * (RADIUS + 1), np.int64)
+    count = 0
+    for down in range(-RADIUS, RADIUS + 1):
+        for right in range(-RADIUS, RADIUS + 1):
+            if 0 < abs(down) + abs(right) <= RADIUS:
+                near[count] = down * width + right
+                count += 1
+    active = np.empty(owner.size, np.int64)
+    todo = 0
+    for at in range(RADIUS * width, owner.size - RADIUS * width):
+        mine = label[at]
+        if mine > 0 and (
+            mine != label[at - 1] or mine != label[at + 1] or mine != label[at - width] or mine != label[at + width]
+        ):
+            active[todo] = at
+            todo += 1
+    for turn in range(ROUNDS):
+        moved, taken = np.empty(todo, np.int64), np.empty(todo, np.int64)
+        changes = 0
+        for field in (1, 0):
+            begin = changes
+            for i in range(todo):
+                at = active[i]
+                if (at // width + at % width + odd) & 1 == field:
+                    source = _better_side(at, label, colour, sides, near, turn, bands, weight)
+                    if source != at:
+                        moved[changes], taken[changes] = at, source
+                        changes += 1
+            for i in range(begin, changes):
+                owner[moved[i]], label[moved[i]] = owner[taken[i]], label[taken[i]]
+        if turn + 1 == ROUNDS:
+            break
+        seen = np.zeros(owner.size, np.bool_)
+        todo = 0
+        for i in range(changes):
+            for j in range(near.size + 1):
+                at = moved[i] + near[j] if j < near.size else moved[i]
+                if not seen[at] and label[at] > 0:
+                    seen[at] = True
+                    active[todo] = at
+                    todo += 1
+
+
+@kernel
+def _better_side(
+    at: int, label: Labels, colour: Array, sides: Array, near: Array, turn: int, bands: int, weight: np.float32
+) -> int:
+    """The pixel next door whose label suits the pixel ``at`` better than its own; ``at`` where there is none."""
+    mine = label[at]
+    source = at
+    for side in range(4):
+        place = at + sides[(side + turn) % 4]
+        if label[place] != mine and label[place] > 0:
+            source = place
+            break
+    if source == at:
+        return at
+    theirs = label[source]
+    sum_mine, sum_theirs = np.int64(0), np.int64(0)
+    for step in near:
+        there = label[at + step]
+        if there == mine:
+            sum_mine += colour[at + step]
+        elif there == theirs:
+            sum_theirs += colour[at + step]
+    count_mine, count_theirs = np.float32(sum_mine >> _COUNT_LANE), np.float32(sum_theirs >> _COUNT_LANE)
+    if count_mine == 0:
+        return at
+    each_mine, each_theirs = np.float32(1) / count_mine, np.float32(1) / count_theirs
+    gain = np.float32(0)
+    for band in range(bands):
+        lane = band * _LANE
+        own = np.float32((colour[at] >> lane) & _LANE_MASK)
+        far_mine = own - np.float32((sum_mine >> lane) & _LANE_MASK) * each_mine
+        far_theirs = own - np.float32((sum_theirs >> lane) & _LANE_MASK) * each_theirs
+        gain += far_mine * far_mine
+        gain -= far_theirs * far_theirs
+    return source if gain + weight * (count_theirs - count_mine) > 0 else at

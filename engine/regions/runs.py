@@ -13,15 +13,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+
+from engine.regions.kernels import add_values, connect_runs, count_codes, touching_runs
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
-
-
-_BLOCK = 1 << 17
-"""Pixels that are summed in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,52 +38,33 @@ class Runs:
         """Value of ``raster`` on each run (its first pixel's)."""
         return np.asarray(raster.reshape(-1)[self.starts])
 
-    def sums(self, raster: Array) -> Array:
-        """Sum of ``raster`` over each run: int64 for integers up to 16 bits, else float64."""
-        return self._fold(raster, square=False)
+    def sums(self, areas: Ints, count: int, raster: Array) -> tuple[Array, Array]:
+        """Sum of ``raster`` over each area and of its squares, float64; exact for integers up to 16 bits.
 
-    def square_sums(self, raster: Array) -> Array:
-        """Sum of squares of ``raster`` over each run, typed as :meth:`sums`."""
-        return self._fold(raster, square=True)
+        Args:
+            areas: Area of each run, from 1; 0 is none.
+            count: Number of areas.
+            raster: What is summed.
+        """
+        exact = raster.dtype.kind in "iu" and raster.dtype.itemsize <= 2
+        total, squares = (np.zeros(count, np.int64 if exact else np.float64) for _ in range(2))
+        add_values(self.starts, self.lengths, areas, raster.reshape(-1), total, squares)
+        return total.astype(np.float64), squares.astype(np.float64)
 
-    def _fold(self, raster: Array, *, square: bool) -> Array:
-        """Sums over runs, some rows at a time so that they stay in the cache."""
-        flat = raster.reshape(-1)
-        exact = flat.dtype.kind in "iub" and flat.dtype.itemsize <= 2
-        total = np.empty(self.starts.size, np.int64 if exact else np.float64)
-        step = max(1, _BLOCK // self.width) * self.width
-        places = np.arange(0, flat.size, step)
-        cuts = np.append(np.searchsorted(self.starts, places), self.starts.size)
-        for place, low, high in zip(places.tolist(), cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
-            values: Array = flat[place : place + step].astype(total.dtype)
-            if square:
-                values = values * values
-            starts = self.starts[low:high] - place
-            if exact:
-                part = np.cumsum(values)[starts + self.lengths[low:high] - 1]
-                part[1:] -= part[:-1].copy()
-                total[low:high] = part
-            else:
-                total[low:high] = np.add.reduceat(values, starts)
-        return total
+    def histogram(self, areas: Ints, count: int, raster: Array, codes: int) -> Array:
+        """Pixels of each area by code, ``[count, codes]`` int32; larger codes are left out."""
+        table = np.zeros((count, codes), np.int32)
+        count_codes(self.starts, self.lengths, areas, raster.reshape(-1), table)
+        return table
 
 
 def find_runs(*rasters: Array) -> Runs:
     """Runs on which all of the equally shaped ``rasters`` are constant."""
-    return _runs_of(_changes(*rasters))
-
-
-def _changes(*rasters: Array) -> npt.NDArray[np.bool_]:
-    """Where runs begin."""
     change = np.empty(rasters[0].shape, dtype=bool)
     change[:, 0] = True
     np.not_equal(rasters[0][:, 1:], rasters[0][:, :-1], out=change[:, 1:])
     for raster in rasters[1:]:
         change[:, 1:] |= raster[:, 1:] != raster[:, :-1]
-    return change
-
-
-def _runs_of(change: npt.NDArray[np.bool_]) -> Runs:
     starts = np.flatnonzero(change)
     return Runs(starts, np.diff(starts, append=change.size), change.shape[1])
 
@@ -167,13 +144,7 @@ class RunMap:
         Returns:
             Number of areas and the area of each run, from 1 in scan order; 0 for runs of nothing.
         """
-        joins = (values[self.first] == values[self.second]) & (values[self.first] != none)
-        _, member = connected_groups(values.size, self.first[joins], self.second[joins])
-        inside = values != none
-        heads = np.zeros(values.size, bool)
-        heads[member[inside]] = True
-        area = np.cumsum(heads)
-        return int(heads.sum()), np.where(inside, area[member], 0)
+        return connect_runs(self.first, self.second, values.astype(np.int64), none)
 
     def contacts(self, areas: Ints) -> tuple[Ints, Ints, Ints]:
         """Pairs of different positive areas that touch, and the pixel edges they share.
@@ -193,25 +164,9 @@ def map_runs(*rasters: Array, period: int | None = None) -> RunMap:
         rasters: ``[h, w]`` each.
         period: Rows after which a new, unconnected picture begins.
     """
-    change = _changes(*rasters)
-    height, width = change.shape
-    flat = change.reshape(-1)
-    runs = _runs_of(change)
-    number = np.cumsum(flat, dtype=np.int32)
-    both = change[1:] | change[:-1]
-    place = np.flatnonzero(both)
-    shared = np.diff(place, append=(height - 1) * width)
-    if period is not None:
-        inside = (place // width + 1) % period != 0
-        place, shared = place[inside], shared[inside]
-    upper, lower = number[place] - 1, number[place + width] - 1
-    right = np.flatnonzero(runs.starts[1:] % width != 0) + 1
-    return RunMap(
-        runs,
-        np.concatenate((right - 1, upper)),
-        np.concatenate((right, lower)),
-        np.concatenate((np.ones(right.size, np.int64), shared)),
-    )
+    runs = find_runs(*rasters)
+    height, width = rasters[0].shape
+    return RunMap(runs, *touching_runs(runs.starts, runs.lengths, width, period or height))
 
 
 def connected_groups(count: int, first: Array, second: Array) -> tuple[int, Ints]:
@@ -220,10 +175,5 @@ def connected_groups(count: int, first: Array, second: Array) -> tuple[int, Ints
     Returns:
         Their number, and the group of each node, numbered in order of the groups' first nodes.
     """
-    graph = coo_array((np.ones(first.size, np.int8), (first, second)), shape=(count, count))
-    number, member = connected_components(graph, directed=False)
-    head = np.empty(number, np.int64)
-    head[member[::-1]] = np.arange(count - 1, -1, -1)
-    rank = np.empty(number, np.int64)
-    rank[np.argsort(head)] = np.arange(number)
-    return int(number), rank[member]
+    number, group = connect_runs(first.astype(np.int64), second.astype(np.int64), np.zeros(count, np.int64), -1)
+    return number, group - 1

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import OutputError
-from engine.regions.runs import Ints, Runs, find_runs, map_runs, sum_by, sum_pairs
+from engine.regions.kernels import measure_runs
+from engine.regions.runs import Ints, Runs, map_runs, sum_pairs
 
 Array = npt.NDArray[Any]
 
@@ -125,7 +126,7 @@ def measure_strip(
     Returns:
         The record, and the atoms of its last row.
     """
-    width = owners.shape[1]
+    height, width = owners.shape
     graph = map_runs(owners)
     runs = graph.runs
     owner_of_run = runs.take(owners)
@@ -133,41 +134,35 @@ def measure_strip(
     count, atom_of_run = graph.connect(label_of_run, 0)
     plain = _plain_runs(atom_of_run, runs)
     inside = atom_of_run > 0
-    atom, lengths = atom_of_run[inside] - 1, runs.lengths[inside]
-    row, col = np.divmod(runs.starts[inside], width)
-    row += maps.row_start
-    label, first = np.zeros(count, np.int32), np.zeros(count, np.int64)
-    label[atom] = label_of_run[inside]
-    first[atom[::-1]] = (row * width + col)[::-1]
-    bbox = np.zeros((count, 4), np.int64)
-    bbox[atom[::-1], 0] = row[::-1]
-    bbox[atom, 1] = row + 1
-    bbox[:, 2] = width
-    np.minimum.at(bbox[:, 2], atom, col)
-    np.maximum.at(bbox[:, 3], atom, col + lengths)
-    position = (lengths * (col + lengths / 2), lengths * (row + 0.5))
-    classes, runner_up = _histograms(atom_of_run, runs, owners, maps, class_count, count)
-    last = runs.starts >= (owners.shape[0] - 1) * width
+    first, pixels = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    bbox, position = np.zeros((count, 4), np.int64), np.zeros((count, 2))
+    measure_runs(runs.starts, runs.lengths, atom_of_run, width, first, pixels, bbox, position)
+    label = lookup[owners.reshape(-1)[first]]
+    first += maps.row_start * width
+    bbox[:, :2] += maps.row_start
+    position[:, 1] += maps.row_start * pixels
+    last = runs.starts >= (height - 1) * width
     last_row = np.repeat(atom_of_run[last], runs.lengths[last])
     top = runs.starts < width
     edges = _edges(graph.contacts(atom_of_run), np.repeat(atom_of_run[top], runs.lengths[top]), above, above_count)
+    totals = [runs.sums(atom_of_run, count, band) for band in maps.bands]
     record = StripRecord(
         shape=np.array(owners.shape),
         row_start=np.array(maps.row_start),
         run_lengths=plain[0],
         run_atoms=plain[1],
         label=label,
-        pixels=sum_by(atom, lengths, count).astype(np.int64),
+        pixels=pixels,
         first=first,
         bbox=bbox,
-        position=np.stack([sum_by(atom, values, count) for values in position], axis=1),
-        classes=classes,
-        runner_up=runner_up,
-        confidence=sum_by(atom, runs.sums(maps.confidence)[inside], count),
-        sums=np.stack([sum_by(atom, runs.sums(band)[inside], count) for band in maps.bands], axis=1),
-        squares=np.stack([sum_by(atom, runs.square_sums(band)[inside], count) for band in maps.bands], axis=1),
+        position=position,
+        classes=runs.histogram(atom_of_run, count, maps.classes, class_count),
+        runner_up=runs.histogram(atom_of_run, count, maps.runner_up, class_count),
+        confidence=runs.sums(atom_of_run, count, maps.confidence)[0],
+        sums=np.stack([total for total, _ in totals], axis=1),
+        squares=np.stack([squares for _, squares in totals], axis=1),
         edges=edges,
-        owners=np.stack(sum_pairs(atom, owner_of_run[inside], lengths), axis=1),
+        owners=np.stack(sum_pairs(atom_of_run[inside] - 1, owner_of_run[inside], runs.lengths[inside]), axis=1),
     )
     return record, last_row
 
@@ -178,21 +173,6 @@ def _plain_runs(atom: Array, runs: Runs) -> tuple[Array, Array]:
     starts = runs.starts[head]
     total = int(runs.starts[-1] + runs.lengths[-1])
     return np.diff(starts, append=total).astype(np.uint32), atom[head].astype(np.uint32)
-
-
-def _histograms(
-    atom_of_run: Ints, runs: Runs, owners: Array, maps: StripMaps, class_count: int, count: int
-) -> tuple[Array, Array]:
-    """Pixels of each atom by class and by runner-up."""
-    parts = find_runs(owners, maps.classes, maps.runner_up)
-    atom = atom_of_run[np.searchsorted(runs.starts, parts.starts, side="right") - 1]
-    found = []
-    for raster in (maps.classes, maps.runner_up):
-        code = parts.take(raster)
-        counts = (atom > 0) & (code < class_count)
-        key = (atom[counts] - 1) * class_count + code[counts]
-        found.append(sum_by(key, parts.lengths[counts], count * class_count).reshape(count, class_count))
-    return found[0].astype(np.int32), found[1].astype(np.int32)
 
 
 def _edges(inner: tuple[Ints, Ints, Ints], top: Array, above: Array | None, above_count: int) -> Ints:

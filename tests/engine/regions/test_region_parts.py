@@ -93,10 +93,14 @@ def test_sums_over_runs_are_exact(dtype):
     values = rng.integers(0, 100, (20, 30)).astype(dtype)
     runs = find_runs(labels)
     assert runs.lengths.sum() == 600
-    for label in range(3):
-        mine = runs.take(labels) == label
-        assert runs.sums(values)[mine].sum() == values[labels == label].sum()
-        assert runs.square_sums(values)[mine].sum() == (values[labels == label].astype(np.float64) ** 2).sum()
+    areas = runs.take(labels)
+    totals, squares = runs.sums(areas, 2, values)
+    table = runs.histogram(areas, 2, values.astype(np.uint8), 99)
+    for label in (1, 2):
+        mine = values[labels == label]
+        assert totals[label - 1] == mine.sum()
+        assert squares[label - 1] == (mine.astype(np.float64) ** 2).sum()
+        assert np.array_equal(table[label - 1], np.bincount(mine.astype(np.int64), minlength=100)[:99])
 
 
 def framed(band):
