@@ -1,4 +1,4 @@
-"""An analysis on disk, finished or still growing: its maps, regions and numbers.
+"""An analysis on disk, finished or still growing: its maps and regions, or its objects, and its numbers.
 
 Guarantees: reads are thread-safe; a map can be read while the run goes on, rows that are not final yet are nodata;
 an analysis that becomes complete under an open object is noticed at the next read; folders of newer versions and
@@ -29,6 +29,7 @@ from engine.inference.info import (
     read_info,
 )
 from engine.inference.plan import WindowPlan
+from engine.inference.rowfile import RowDamagedError
 from engine.inference.store import INFO_NAME, PARTIAL_NAME
 from engine.models.card import ModelCard
 from engine.scene import Grid
@@ -36,6 +37,7 @@ from engine.scene import Grid
 if TYPE_CHECKING:
     import geopandas as gpd
 
+    from engine.inference.detection.objects import FoundObjects
     from engine.regions.table import Region, RegionTable
 
 Layer = Literal["classes", "confidence", "regions"]
@@ -79,7 +81,9 @@ class Analysis:
         self._complete = complete
         self._lock = threading.Lock()
         self._handles: dict[str, list[Any]] = {}
-        self._growing = None if complete else GrowingMaps(path / PARTIAL_NAME, self.plan)
+        draws = info.kind == "segmentation"
+        self._growing = GrowingMaps(path / PARTIAL_NAME, self.plan) if draws and not complete else None
+        self._detections: gpd.GeoDataFrame | None = None
         self._regions: gpd.GeoDataFrame | None = None
         self._table: RegionTable | None = None
         self._region_table: RegionTable | None = None
@@ -88,6 +92,11 @@ class Analysis:
     def info(self) -> AnalysisInfo:
         """What is in ``analysis.json``."""
         return self._info
+
+    @property
+    def kind(self) -> str:
+        """``segmentation`` has maps and regions, ``detection`` has objects."""
+        return self._info.kind
 
     @property
     def card(self) -> ModelCard:
@@ -120,8 +129,9 @@ class Analysis:
             out_shape: Rows and columns of the result.
 
         Raises:
-            AnalysisError: The map is gone or damaged.
+            AnalysisError: The map is gone or damaged, or the analysis has no maps.
         """
+        self._must_be("segmentation")
         if layer not in LAYER_TYPES:
             raise AnalysisError(
                 f"there is no layer {layer!r}", where=self.path, remedy=f"Use {', '.join(LAYER_TYPES)}."
@@ -146,10 +156,11 @@ class Analysis:
         """The table of regions, of which single rows and columns can be read.
 
         Raises:
-            AnalysisError: The run is not complete.
+            AnalysisError: The run is not complete, or the analysis has no regions.
         """
         from engine.regions.table import RegionTable
 
+        self._must_be("segmentation")
         if not self.complete:
             raise AnalysisError(
                 "the regions are not there before the run is complete", where=self.path, remedy="Let the run finish."
@@ -187,9 +198,56 @@ class Analysis:
             return NODATA_REGION
         return int(self.read("regions", Window(int(col), int(row), 1, 1))[0, 0])
 
-    def class_shares(self) -> list[ClassShare]:
-        """How much of the scene each class covers; counted from the rows so far while the run goes on."""
+    def detections(self) -> gpd.GeoDataFrame:
+        """All objects as oriented polygons, indexed by ``detection_id``, the surest first; read once, then kept.
+
+        Raises:
+            AnalysisError: The run is not complete, the table is gone, or the analysis has no objects.
+        """
+        from engine.inference.detection.table import TABLE_NAME, read_table
+
+        self._must_be("detection")
+        if not self.complete:
+            raise AnalysisError(
+                "the table of objects is not there before the run is complete",
+                where=self.path,
+                remedy="Let the run finish.",
+            )
+        with self._lock:
+            if self._detections is None:
+                self._detections = read_table(self.path / TABLE_NAME)
+            return self._detections
+
+    def objects(self) -> FoundObjects:
+        """All objects in pixels of the grid; while the run goes on, those of the rows of windows so far.
+
+        Raises:
+            AnalysisError: The table is gone or damaged, or the analysis has no objects.
+        """
+        from engine.inference.detection.journal import read_rows
+        from engine.inference.detection.table import TABLE_NAME, read_objects
+
+        self._must_be("detection")
         if self.complete:
+            return read_objects(self.path / TABLE_NAME)
+        from engine.inference.detection.borders import settle
+
+        try:
+            found, run = read_rows(self.path / PARTIAL_NAME, self.plan)
+        except (OSError, RowDamagedError) as error:  # the run has just ended, or the row is being written anew
+            if self.complete:
+                return read_objects(self.path / TABLE_NAME)
+            raise AnalysisError(
+                f"the objects so far cannot be read: {error}", where=self.path, remedy="Try again in a moment."
+            ) from error
+        return settle(found, self.plan, run, self._info.resolved.max_overlap)
+
+    def class_shares(self) -> list[ClassShare]:
+        """How much of the scene each class covers; counted from the rows so far while the run goes on.
+
+        Empty for an analysis without maps.
+        """
+        if self.complete or self.kind != "segmentation":
             return list(self._info.class_shares)
         assert self._growing is not None
         return self._growing.class_shares(self.grid, self.card.classes)
@@ -207,6 +265,15 @@ class Analysis:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _must_be(self, kind: str) -> None:
+        if self.kind != kind:
+            asked = {"segmentation": "maps or regions", "detection": "objects"}[kind]
+            raise AnalysisError(
+                f"a {self.kind} analysis holds no {asked}",
+                where=self.path,
+                remedy=f"Run a model whose task is {kind} over the scene.",
+            )
 
     def _read_final(self, layer: Layer, rows: npt.NDArray[np.intp], cols: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
         """Pixels at grid rows and columns, through the overview that still has one for each."""

@@ -23,6 +23,7 @@ from engine.scene import Scene
 LOW_PERCENT, HIGH_PERCENT = 2.0, 98.0
 _SAMPLE_PX = 1024
 """Longest side of the overview that percentiles are taken from."""
+_TASKS = ("segmentation", "detection")
 _CLASS_LIMIT = 254
 _RANGE_FACTOR = 2.0
 """A card without a range of resolutions is taken to hold within this factor of its own."""
@@ -58,11 +59,11 @@ def check_run(scene: Scene, card: ModelCard, options: AnalysisOptions) -> RunChe
     Raises:
         EngineError: The scene cannot be analysed with this model and these options; the message says what would work.
     """
-    if card.task != "segmentation" or len(card.classes) > _CLASS_LIMIT:
+    if card.task not in _TASKS or (card.task == "segmentation" and len(card.classes) > _CLASS_LIMIT):
         raise OptionError(
-            f"the model {card.name} does not draw class maps of up to {_CLASS_LIMIT} classes",
+            f"the model {card.name} neither draws class maps of up to {_CLASS_LIMIT} classes nor finds objects",
             where="model",
-            remedy="Choose a model whose task is segmentation.",
+            remedy=f"Choose a model whose task is {' or '.join(_TASKS)}.",
         )
     # Not through numpy: GDAL has complex types, complex_int16 among them, that numpy does not know.
     if scene.dtype.startswith("complex"):

@@ -52,7 +52,7 @@ class WindowDone:
 
 @dataclass(frozen=True, slots=True)
 class StripWritten:
-    """Rows of the maps are final and on disk (``PartialAnalysis.read`` gives them).
+    """Rows of the maps are final and on disk (``Analysis.read`` gives them); for a detector, their windows are done.
 
     Attributes:
         row_start: First row, in pixels of the analysis grid.
@@ -65,7 +65,7 @@ class StripWritten:
 
 @dataclass(frozen=True, slots=True)
 class StageChanged:
-    """Work after the windows: ``regions``, ``polygons``, ``rasters``.
+    """Work after the windows: ``regions``, ``polygons``, ``rasters``; ``objects`` of a detector.
 
     Attributes:
         stage: Name of the stage.
@@ -89,15 +89,17 @@ class Finished:
 
     Attributes:
         out_dir: The analysis folder.
-        regions: Number of regions.
+        regions: Number of regions, 0 for a detector.
         seconds: Wall time of this run.
-        seconds_by_stage: Wall time by stage (``windows``, ``regions``, ``polygons``, ``rasters``).
+        seconds_by_stage: Wall time by stage (``windows``, ``regions``, ``polygons``, ``rasters``, ``objects``).
+        detections: Number of objects, None for models that are no detectors.
     """
 
     out_dir: Path
     regions: int
     seconds: float
     seconds_by_stage: dict[str, float]
+    detections: int | None = None
 
 
 Event = Started | WindowDone | StripWritten | StageChanged | WarningRaised | Finished

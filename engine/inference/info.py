@@ -99,6 +99,8 @@ class Resolved(_Part):
         bands: 1-based scene bands for the card's bands.
         gsd_m: Resolution the scene was resampled to, None at its own.
         scaling: How values were scaled, None where they were taken as stored.
+        min_score: How sure a detector had to be of an object; None for models that are no detectors.
+        max_overlap: Overlap from which the less sure of two objects of a class was dropped, of a detector.
     """
 
     window_px: int
@@ -107,6 +109,8 @@ class Resolved(_Part):
     bands: tuple[int, ...]
     gsd_m: float | None
     scaling: BandScaling | None
+    min_score: float | None = None
+    max_overlap: float = 1.0
 
 
 class ClassShare(_Part):
@@ -120,8 +124,28 @@ class ClassShare(_Part):
     share: float
 
 
+class ObjectCount(_Part):
+    """How many objects of a class were found."""
+
+    code: int
+    name: str
+    color: str
+    count: int
+
+
+class DetectionSummary(_Part):
+    """How many objects were found, in all and by class."""
+
+    count: int
+    by_class: tuple[ObjectCount, ...]
+
+
 class AnalysisInfo(_Part):
-    """Contents of ``analysis.json``. ``class_shares`` and ``regions`` are empty and None until the run is complete."""
+    """Contents of ``analysis.json``.
+
+    Results are empty and None until the run is complete: ``class_shares`` and ``regions`` of a segmentation,
+    ``detections`` of a detection.
+    """
 
     schema_version: int = SCHEMA_VERSION
     program: str = PROGRAM
@@ -135,6 +159,12 @@ class AnalysisInfo(_Part):
     warnings: tuple[str, ...] = ()
     class_shares: tuple[ClassShare, ...] = ()
     regions: int | None = None
+    detections: DetectionSummary | None = None
+
+    @property
+    def kind(self) -> str:
+        """What kind of analysis it is: the task of its model, ``segmentation`` or ``detection``."""
+        return self.model.card.task
 
     def identity(self) -> dict[str, Any]:
         """What decides the result; a run is continued, with its own batch size, only where this is equal."""

@@ -26,6 +26,7 @@ class AnalysisOptions(BaseModel):
         roi: Region of interest as a GeoJSON geometry with its CRS, ``{"geometry": …, "crs": "EPSG:4326"}``; None is
             everything.
         min_region_m2: Smaller regions join their best neighbour; None takes 32 pixels' worth.
+        min_score: How sure a detector must be of an object; None takes the card's.
         precision: ``float32`` or ``bfloat16`` arithmetic on the device.
     """
 
@@ -39,4 +40,5 @@ class AnalysisOptions(BaseModel):
     bands: tuple[int, ...] | None = None
     roi: dict[str, Any] | None = None
     min_region_m2: float | None = Field(default=None, ge=0)
+    min_score: float | None = Field(default=None, ge=0, le=1)
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.inference.blend import StripBlender
+from engine.inference.detection.run import detect
 from engine.inference.events import Event, Finished
 from engine.inference.finishing import finish_run
 from engine.inference.loop import Cancel, RunLoop
@@ -47,7 +48,7 @@ def analyse(
     cancel: Cancel | None = None,
     overwrite: bool = False,
 ) -> Iterator[Event]:
-    """Run a model over a scene.
+    """Run a model over a scene: a segmenter draws maps and regions, a detector finds objects.
 
     Nothing happens until the first event is asked for. Leaving the loop (closing the generator) keeps what is done on
     disk; calling again with the same scene, model and options goes on there.
@@ -69,8 +70,9 @@ def analyse(
     """
     options = options or AnalysisOptions()
     never: Cancel = cancel or (lambda: False)
+    run = detect if model.card.task == "detection" else _analyse
     with ExitStack() as stack:
-        yield from _analyse(stack, scene, model, Path(out_dir), options, never, overwrite)
+        yield from run(stack, scene, model, Path(out_dir), options, never, overwrite)
 
 
 def _analyse(

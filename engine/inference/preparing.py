@@ -24,6 +24,7 @@ from engine.inference.plan import PlanWindow, WindowPlan
 from engine.inference.reader import RowReader
 from engine.inference.stage import default_batch
 from engine.inference.store import RunStore
+from engine.models.detection import Detector
 from engine.models.loaded import LoadedModel
 from engine.scene import Scene
 from engine.scene.roi import Roi
@@ -140,7 +141,15 @@ def _describe(
             bands=check.bands,
             gsd_m=check.gsd_m,
             scaling=check.scaling,
+            **_detector_facts(model, options),
         ),
         device=device.label,
         warnings=tuple(warning.message for warning in check.warnings),
     )
+
+
+def _detector_facts(model: LoadedModel, options: AnalysisOptions) -> dict[str, float]:
+    if not isinstance(model.module, Detector):
+        return {}
+    wanted = options.min_score if options.min_score is not None else model.card.min_score
+    return {"min_score": 0.0 if wanted is None else wanted, "max_overlap": model.module.max_overlap}

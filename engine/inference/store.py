@@ -33,6 +33,7 @@ FINAL_NAMES = (
     "regions.tif",
     "regions.tif.aux.xml",
     "regions.parquet",
+    "detections.parquet",
     INFO_NAME,
 )
 

@@ -48,7 +48,13 @@ class Objects:
 
 @runtime_checkable
 class Detector(Protocol):
-    """What a module must answer to be run as a detector."""
+    """What a module must answer to be run as a detector.
+
+    Attributes:
+        max_overlap: Overlap from which the less sure of two objects of a class is dropped.
+    """
+
+    max_overlap: float
 
     def detect(self, images: Tensor) -> list[Detections]:
         """Find objects in normalised floats ``[B, C, H, W]``: one ``Detections`` an image, without gradients."""

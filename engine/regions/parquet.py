@@ -167,10 +167,11 @@ def _schema(result: RegionResult) -> pa.Schema:
         ("features", pa.list_(pa.float32())),
         ("geometry", pa.binary()),
     ]
-    return pa.schema(columns, metadata={"geo": json.dumps(_geo_metadata(result.grid))})
+    return pa.schema(columns, metadata={"geo": json.dumps(geo_metadata(result.grid))})
 
 
-def _geo_metadata(grid: Grid) -> dict[str, Any]:
+def geo_metadata(grid: Grid) -> dict[str, Any]:
+    """The ``geo`` entry of a GeoParquet file of polygons on a grid."""
     crs = None if grid.crs is None else pyproj.CRS.from_wkt(grid.crs.to_wkt()).to_json_dict()
     column: dict[str, Any] = {
         "encoding": "WKB",
