@@ -62,6 +62,9 @@ def analyse_command(
     roi: Annotated[Path | None, typer.Option(help="Vector file with the region of interest, in any CRS.")] = None,
     crs: Annotated[str | None, typer.Option(help="CRS to assume, as EPSG:32632.")] = None,
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    min_score: Annotated[
+        float | None, typer.Option("--min-score", help="How sure a detector must be, 0 to 1; by default the model's.")
+    ] = None,
     min_region_m2: Annotated[
         float | None, typer.Option("--min-region-m2", help="Smaller regions join a neighbour; 0 keeps all.")
     ] = None,
@@ -69,7 +72,7 @@ def analyse_command(
     overwrite: Annotated[bool, typer.Option(help="Replace another analysis in the folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run's events, one JSON object a line.")] = False,
 ) -> None:
-    """Run a model over scenes: class map, confidence and regions into an analysis folder.
+    """Run a model over scenes: class map, confidence and regions, or objects, into an analysis folder.
 
     Started again with the same options, an interrupted run goes on where it stopped.
     """
@@ -78,10 +81,11 @@ def analyse_command(
         window_px=window,
         overlap_px=overlap,
         batch=batch,
-        bands=_bands(bands),
+        bands=band_numbers(bands),
         gsd=_gsd(gsd),
         precision=precision,
         min_region_m2=min_region_m2,
+        min_score=min_score,
         roi=_roi(roi),
     )
     tasks = _tasks(scenes, out, mosaic)
@@ -152,10 +156,17 @@ def event_facts(event: Event, scene: str) -> dict[str, Any]:
 def _report(finished: Finished) -> None:
     from engine.inference.analysis import open_analysis
 
-    shares = ", ".join(f"{s.name} {s.share:.1%}" for s in open_analysis(finished.out_dir).class_shares() if s.share)
-    typer.echo(f"{finished.out_dir}: {finished.regions} regions in {seconds_text(finished.seconds)}")
-    if shares:
-        typer.echo(f"  {shares}")
+    analysis = open_analysis(finished.out_dir)
+    found = analysis.info.detections
+    if found is not None:
+        what = f"{found.count} objects"
+        parts = [f"{part.name} {part.count}" for part in found.by_class if part.count]
+    else:
+        what = f"{finished.regions} regions"
+        parts = [f"{share.name} {share.share:.1%}" for share in analysis.class_shares() if share.share]
+    typer.echo(f"{finished.out_dir}: {what} in {seconds_text(finished.seconds)}")
+    if parts:
+        typer.echo(f"  {', '.join(parts)}")
 
 
 def _say_cancelled(task: _Task, error: CancelledError, as_json: bool) -> None:
@@ -200,7 +211,12 @@ def _options(**values: Any) -> AnalysisOptions:
         ) from error
 
 
-def _bands(text: str | None) -> tuple[int, ...] | None:
+def band_numbers(text: str | None) -> tuple[int, ...] | None:
+    """Band numbers of a text like ``3,2,1``; None where there is none.
+
+    Raises:
+        OptionError: It is no such list.
+    """
     if text is None:
         return None
     try:

@@ -25,7 +25,9 @@ def export_command(
     ],
     layer: Annotated[
         str | None,
-        typer.Option(help="regions, classes or confidence; by default regions for polygons, classes for .tif."),
+        typer.Option(
+            help="regions, classes, confidence or detections; by default what the file's format and the analysis hold."
+        ),
     ] = None,
     simplify_px: Annotated[
         float, typer.Option("--simplify-px", help="Simplify outlines by up to so many pixels; 0 keeps pixel edges.")
@@ -36,14 +38,15 @@ def export_command(
     from engine.export import export, format_for
     from engine.inference.analysis import open_analysis
 
-    _, what = format_for(to, layer)
+    analysis = open_analysis(folder)
+    _, what = format_for(to, layer, analysis.kind)
     names = None if classes is None else [name.strip() for name in classes.split(",") if name.strip()]
     console = Console(stderr=True)
     shown = Progress(console=console, transient=True, disable=not console.is_terminal)
     with interruptible() as interrupted, shown as bars:
         bar = bars.add_task(f"{what} to {to.name}", total=1.0)
         path = export(
-            open_analysis(folder),
+            analysis,
             to,
             layer=what,
             simplify_px=simplify_px,

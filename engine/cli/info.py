@@ -87,7 +87,10 @@ def _show_analysis(analysis: Analysis, as_json: bool) -> None:
         ("CRS", _crs_name(grid.crs)),
         ("state", "complete" if analysis.complete else "not complete: run the same analysis again to go on"),
     ]
-    if analysis.complete:
+    if info.detections is not None:
+        rows.append(("objects", str(info.detections.count)))
+        rows += [("", f"{part.name}: {part.count}") for part in info.detections.by_class if part.count]
+    elif analysis.complete:
         rows.append(("regions", str(info.regions)))
         rows += [("", f"{share.name}: {share.share:.1%}") for share in info.class_shares]
     _print_rows(str(analysis.path), rows)

@@ -14,9 +14,10 @@ from engine.errors import ExportError, OptionError
 from engine.export.formats import Layer, format_for
 from engine.export.qml import kept_palette, style
 from engine.export.raster import palette_for, write_map
-from engine.export.vector import write_regions
+from engine.export.vector import write_polygons
 from engine.export.writing import check_target, whole_file, write_text
 from engine.inference.pam import class_palette, sidecar
+from engine.inference.store import FINAL_NAMES
 
 if TYPE_CHECKING:
     from engine.inference.analysis import Analysis
@@ -37,7 +38,7 @@ def export(
     Args:
         analysis: A complete analysis.
         path: The file; its suffix decides the format (see ``FORMATS``).
-        layer: What to write; None is regions for vector formats and classes for rasters.
+        layer: What to write; None is regions (of a detection: its objects) for vector formats and classes for rasters.
         simplify_px: Outlines may move this many pixels to become simpler; neighbours keep sharing their edges.
         classes: Names of the classes to keep; None keeps all.
         progress: Called with the share that is done, 0 to 1.
@@ -53,7 +54,7 @@ def export(
         CancelledError: ``cancel`` said so; nothing was written.
     """
     path = Path(path).expanduser().absolute()
-    fmt, what = format_for(path, layer)
+    fmt, what = format_for(path, layer, analysis.kind)
     if not analysis.complete:
         raise ExportError(
             "the analysis is not complete",
@@ -72,15 +73,21 @@ def export(
         raise OptionError(
             "rasters cannot be simplified", where=path, remedy="Leave simplify_px out, or export to a vector format."
         )
+    if simplify_px and what == "detections":
+        raise OptionError(
+            "boxes have four corners and cannot be simplified", where=path, remedy="Leave simplify_px out."
+        )
     names = _class_names(analysis, classes)
     check_target(path)
     qml_path = path.with_suffix(".qml")
     kept = [cls for cls in analysis.card.classes if names is None or cls.name in names]
     if fmt.is_vector:
-        qml = style(kept, kept_palette(qml_path, class_palette(analysis.card.classes)))
+        palette = kept_palette(qml_path, class_palette(analysis.card.classes)) if what == "regions" else ()
+        qml = style(kept, palette, filled=what == "regions")
         with whole_file(path) as draft:
-            write_regions(
+            write_polygons(
                 analysis,
+                what,
                 fmt,
                 draft,
                 qml,
@@ -111,4 +118,4 @@ def _class_names(analysis: Analysis, classes: Sequence[str] | None) -> tuple[str
 
 
 def _is_part(path: Path) -> bool:
-    return path.name in {"classes.tif", "confidence.tif", "regions.tif", "regions.parquet", "analysis.json"}
+    return path.name in FINAL_NAMES

@@ -1,6 +1,6 @@
 """What can be written, by suffix: the one list that the dialog, the command line and the exporter read.
 
-Guarantees: the first layer of a format is what it takes where nobody says otherwise.
+Guarantees: where nobody says otherwise a format takes the first of its layers that the kind of analysis holds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from typing import Literal, get_args
 
 from engine.errors import ExportError
 
-Layer = Literal["regions", "classes", "confidence"]
+Layer = Literal["regions", "classes", "confidence", "detections"]
+LAYERS_OF: dict[str, tuple[Layer, ...]] = {
+    "segmentation": ("regions", "classes", "confidence"),
+    "detection": ("detections",),
+}
+"""What analyses of each kind hold."""
+_POLYGONS: tuple[Layer, ...] = ("regions", "detections")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +27,7 @@ class Format:
     Attributes:
         suffix: File name ending, with its dot.
         title: Its name for people.
-        layers: Layers it can hold, the default first.
+        layers: Layers it can hold, the default of each kind first.
         driver: GDAL's name for it, None where GDAL is not what writes it.
     """
 
@@ -33,27 +39,28 @@ class Format:
     @property
     def is_vector(self) -> bool:
         """Whether it holds polygons; otherwise it holds pixels."""
-        return self.layers == ("regions",)
+        return self.layers == _POLYGONS
 
 
 FORMATS: tuple[Format, ...] = (
-    Format(".gpkg", "GeoPackage", ("regions",), "GPKG"),
-    Format(".geojson", "GeoJSON (RFC 7946)", ("regions",), "GeoJSON"),
-    Format(".fgb", "FlatGeobuf", ("regions",), "FlatGeobuf"),
-    Format(".parquet", "GeoParquet", ("regions",), None),
+    Format(".gpkg", "GeoPackage", _POLYGONS, "GPKG"),
+    Format(".geojson", "GeoJSON (RFC 7946)", _POLYGONS, "GeoJSON"),
+    Format(".fgb", "FlatGeobuf", _POLYGONS, "FlatGeobuf"),
+    Format(".parquet", "GeoParquet", _POLYGONS, None),
     Format(".tif", "Cloud-optimised GeoTIFF", ("classes", "confidence", "regions"), "COG"),
 )
 
 
-def format_for(path: Path, layer: str | None) -> tuple[Format, Layer]:
+def format_for(path: Path, layer: str | None, kind: str = "segmentation") -> tuple[Format, Layer]:
     """The format that a file name asks for and the layer that goes into it.
 
     Args:
         path: The file to write.
-        layer: The layer asked for; None takes the format's first.
+        layer: The layer asked for; None takes the format's first that the analysis holds.
+        kind: Kind of the analysis.
 
     Raises:
-        ExportError: The suffix is unknown, or the format cannot hold the layer.
+        ExportError: The suffix is unknown, the format cannot hold the layer, or the analysis does not have it.
     """
     suffix = path.suffix.lower()
     found = next((fmt for fmt in FORMATS if fmt.suffix == suffix), None)
@@ -61,14 +68,16 @@ def format_for(path: Path, layer: str | None) -> tuple[Format, Layer]:
     if found is None:
         said = f"the suffix {path.suffix!r} names no format" if path.suffix else "the file name has no suffix"
         raise ExportError(f"{said} that can be written", where=path, remedy=f"Use one of {known}.")
-    if layer is None:
-        return found, found.layers[0]
-    if layer not in get_args(Layer):
+    there = LAYERS_OF.get(kind, ())
+    if layer is not None and layer not in get_args(Layer):
+        raise ExportError(f"there is no layer {layer!r}", where=path, remedy=f"Layers are {', '.join(there)}.")
+    if layer is not None and layer not in there:
         raise ExportError(
-            f"there is no layer {layer!r}", where=path, remedy=f"Layers are {', '.join(get_args(Layer))}."
+            f"a {kind} analysis has no layer {layer!r}", where=path, remedy=f"It has {' and '.join(there) or 'none'}."
         )
     for held in found.layers:
-        if held == layer:
+        if held in there and layer in (None, held):
             return found, held
-    others = ", ".join(fmt.suffix for fmt in FORMATS if layer in fmt.layers)
-    raise ExportError(f"{found.title} cannot hold the layer {layer!r}", where=path, remedy=f"Use {others} for it.")
+    wanted = layer or " and ".join(there)
+    others = ", ".join(fmt.suffix for fmt in FORMATS if set(fmt.layers) & ({layer} if layer else set(there)))
+    raise ExportError(f"{found.title} cannot hold the layer {wanted!r}", where=path, remedy=f"Use {others} for it.")

@@ -17,16 +17,19 @@ from engine.models.card import CardClass
 _POLYGONS = "2"  # QGIS's code for the geometry type
 
 
-def style(classes: Sequence[CardClass], palette: Sequence[PaletteEntry], *, attribute: str = "class") -> str:
+def style(
+    classes: Sequence[CardClass], palette: Sequence[PaletteEntry], *, attribute: str = "class", filled: bool = True
+) -> str:
     """The style as text.
 
     Args:
         classes: Categories of the polygons, in legend order.
         palette: Values of the raster; none leaves its look to QGIS.
         attribute: Column of the polygons that holds the class name.
+        filled: Whether polygons are filled; otherwise their outlines alone are drawn, in the colour of the class.
     """
     root = ET.Element("qgis", version="3.22.0", styleCategories="Symbology")
-    root.append(_categories(classes, attribute))
+    root.append(_categories(classes, attribute, filled))
     ET.SubElement(root, "layerGeometryType").text = _POLYGONS
     if palette:
         root.append(_paletted(palette))
@@ -47,7 +50,7 @@ def kept_palette(path: Path, palette: Sequence[PaletteEntry]) -> Sequence[Palett
     ] or palette
 
 
-def _categories(classes: Sequence[CardClass], attribute: str) -> ET.Element:
+def _categories(classes: Sequence[CardClass], attribute: str, filled: bool) -> ET.Element:
     renderer = ET.Element(
         "renderer-v2", type="categorizedSymbol", attr=attribute, forceraster="0", symbollevels="0", enableorderby="0"
     )
@@ -63,19 +66,19 @@ def _categories(classes: Sequence[CardClass], attribute: str) -> ET.Element:
             render="true",
             type="string",
         )
-        symbols.append(_fill(str(number), cls.color))
+        symbols.append(_fill(str(number), cls.color, filled))
     return renderer
 
 
-def _fill(name: str, color: str) -> ET.Element:
+def _fill(name: str, color: str, filled: bool) -> ET.Element:
     symbol = ET.Element("symbol", name=name, type="fill", alpha="1", clip_to_extent="1", force_rhr="0")
     layer = ET.SubElement(symbol, "layer", {"class": "SimpleFill", "enabled": "1", "locked": "0", "pass": "0"})
     properties = {
         "color": _rgba(color),
-        "style": "solid",
-        "outline_color": _rgba(_darker(color)),
+        "style": "solid" if filled else "no",
+        "outline_color": _rgba(_darker(color) if filled else color),
         "outline_style": "solid",
-        "outline_width": "0.1",
+        "outline_width": "0.1" if filled else "0.5",
         "outline_width_unit": "MM",
         "joinstyle": "bevel",
     }

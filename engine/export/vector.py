@@ -1,7 +1,7 @@
-"""Regions as polygons: GeoJSON, GeoPackage, FlatGeobuf and GeoParquet.
+"""Regions and objects as polygons: GeoJSON, GeoPackage, FlatGeobuf and GeoParquet.
 
-Guarantees: one feature a region (of the classes asked for), counted again in the finished file; outlines are
-streamed, so memory does not grow with the number of regions; provenance travels in the layer's metadata.
+Guarantees: one feature a region or object (of the classes asked for), counted again in the finished file; outlines are
+streamed, so memory does not grow with their number; provenance travels in the layer's metadata.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pyogrio
 
 from engine.errors import OutputError
-from engine.export.formats import Format
+from engine.export.formats import Format, Layer
 from engine.export.geopackage import add_style
 from engine.export.lonlat import DIGITS, to_lonlat
 from engine.export.provenance import provenance
@@ -26,14 +26,14 @@ from engine.export.stream import GEOMETRY, RegionStream
 if TYPE_CHECKING:
     from engine.inference.analysis import Analysis
 
-LAYER = "regions"
 _GPKG_VERSION = "1.2"  # what QGIS of the last years opens without a warning
 _FIGURES = 9  # of attributes in text formats: more than any of them means, a third of the file less
 _GEOMETRY_TYPES = {"3": "Polygon", "6": "MultiPolygon"}
 
 
-def write_regions(
+def write_polygons(
     analysis: Analysis,
+    layer: Layer,
     fmt: Format,
     draft: Path,
     qml: str,
@@ -43,10 +43,11 @@ def write_regions(
     progress: Callable[[float], None] | None,
     cancel: Callable[[], bool] | None,
 ) -> None:
-    """Write the regions to ``draft``.
+    """Write regions or objects to ``draft``.
 
     Args:
         analysis: A complete analysis.
+        layer: ``regions`` or ``detections``; also the name of the layer in the file.
         fmt: A vector format.
         draft: File to write.
         qml: Style to put inside where the format has room for it.
@@ -58,7 +59,7 @@ def write_regions(
     grid = analysis.grid
     reshape = to_lonlat(grid) if fmt.driver == "GeoJSON" else None
     stream = RegionStream(
-        analysis.path / "regions.parquet",
+        analysis.path / f"{layer}.parquet",
         classes=classes,
         tolerance=simplify_px * math.sqrt(abs(grid.transform.determinant)),
         multi=fmt.driver in ("GPKG", "FlatGeobuf"),
@@ -73,13 +74,15 @@ def write_regions(
         _write_parquet(stream, draft, facts)
     else:
         crs = "OGC:CRS84" if reshape is not None else (grid.crs.to_wkt() if grid.crs is not None else None)
-        _write_gdal(stream, fmt, draft, crs, facts)
+        _write_gdal(stream, layer, fmt, draft, crs, facts)
     if fmt.driver == "GPKG":
-        add_style(draft, LAYER, "geom", qml, name=f"{analysis.card.name} classes")
-    _check_count(fmt, draft, stream.rows_out)
+        add_style(draft, layer, "geom", qml, name=f"{analysis.card.name} classes")
+    _check_count(layer, fmt, draft, stream.rows_out)
 
 
-def _write_gdal(stream: RegionStream, fmt: Format, draft: Path, crs: str | None, facts: dict[str, str]) -> None:
+def _write_gdal(
+    stream: RegionStream, layer: Layer, fmt: Format, draft: Path, crs: str | None, facts: dict[str, str]
+) -> None:
     dataset_options: dict[str, str] = {}
     options: dict[str, Any] = {}
     if fmt.driver == "GeoJSON":
@@ -93,12 +96,16 @@ def _write_gdal(stream: RegionStream, fmt: Format, draft: Path, crs: str | None,
         }
     elif fmt.driver == "GPKG":
         dataset_options = {"VERSION": _GPKG_VERSION}
-        options = {"IDENTIFIER": LAYER, "GEOMETRY_NAME": "geom", "DESCRIPTION": f"Regions by {facts['model']}"}
+        options = {
+            "IDENTIFIER": layer,
+            "GEOMETRY_NAME": "geom",
+            "DESCRIPTION": f"{layer.capitalize()} by {facts['model']}",
+        }
     try:
         pyogrio.write_arrow(
             stream.reader(),
             draft,
-            layer=LAYER,
+            layer=layer,
             driver=fmt.driver,
             geometry_name=GEOMETRY,
             geometry_type="Unknown" if fmt.driver == "GeoJSON" else "MultiPolygon",
@@ -126,16 +133,16 @@ def _write_parquet(stream: RegionStream, draft: Path, facts: dict[str, str]) -> 
         writer.add_key_value_metadata({"geo": json.dumps(geo), "provenance": json.dumps(facts)})
 
 
-def _check_count(fmt: Format, draft: Path, expected: int) -> None:
+def _check_count(layer: Layer, fmt: Format, draft: Path, expected: int) -> None:
     if fmt.driver is None:
         found = pq.read_metadata(draft).num_rows
     elif fmt.driver == "GeoJSON":
         found = _count_geojson(draft)
     else:
-        found = pyogrio.read_info(draft, layer=LAYER, force_feature_count=True)["features"]
+        found = pyogrio.read_info(draft, layer=layer, force_feature_count=True)["features"]
     if found != expected:
         raise OutputError(
-            f"only {found} of {expected} regions arrived in the file",
+            f"only {found} of {expected} {layer} arrived in the file",
             remedy="Check that the disk has room and is sound, then export again.",
         )
 
