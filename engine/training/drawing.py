@@ -94,14 +94,14 @@ def heat_picture(values: np.ndarray, under: np.ndarray | None = None) -> Image.I
     return Image.fromarray(drawn.astype(np.uint8))
 
 
-def shown_image(image: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Stored values ``[C, h, w]`` as ``[h, w, 3]`` bytes, each band stretched from ``low`` to ``high``.
+def shown_image(image: np.ndarray) -> np.ndarray:
+    """Stored values ``[C, h, w]`` as ``[h, w, 3]`` bytes, stretched by the middle 96 percent of what is shown.
 
     The first three bands are red, green and blue; of fewer, the first is shown in grey.
     """
-    bands = [0, 1, 2] if image.shape[0] >= 3 else [0, 0, 0]
-    span = np.maximum(high - low, 1e-9)
-    scaled = (image[bands].astype(np.float32) - low[bands, None, None]) / span[bands, None, None]
+    bands = image[[0, 1, 2] if image.shape[0] >= 3 else [0, 0, 0]].astype(np.float32)
+    low, high = np.percentile(bands, (2, 98))
+    scaled = (bands - low) / max(float(high - low), 1e-9)
     shown: np.ndarray = np.moveaxis(np.clip(255 * scaled, 0, 255), 0, -1).astype(np.uint8)
     return shown
 
@@ -121,18 +121,19 @@ def contact_sheet(
     line, gap = 18, 8
     head = 26 if title else 0
     rows = -(-len(pictures) // columns)
-    sheet = Image.new("RGB", (gap + columns * (edge_px + gap), head + gap + rows * (edge_px + line + gap)), _WHITE)
+    tall = max(round(picture.height * edge_px / max(picture.size)) for _, picture in pictures)
+    sheet = Image.new("RGB", (gap + columns * (edge_px + gap), head + gap + rows * (tall + line + gap)), _WHITE)
     pen = ImageDraw.Draw(sheet)
     if title:
         pen.text((gap, gap), title, fill=_INK, font=_font(14))
     for place, (caption, picture) in enumerate(pictures):
         x = gap + place % columns * (edge_px + gap)
-        y = head + gap + place // columns * (edge_px + line + gap)
+        y = head + gap + place // columns * (tall + line + gap)
         scale = edge_px / max(picture.size)
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         smooth = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
         sheet.paste(picture.resize(size, smooth), (x, y))
-        pen.text((x, y + edge_px + 2), caption, fill=_INK, font=font)
+        pen.text((x, y + tall + 2), caption, fill=_INK, font=font)
     return sheet
 
 

@@ -137,17 +137,17 @@ def train(recipe: Recipe, data_root: Path, out_dir: Path, *, fresh: bool = False
     rest = "last" if o.keep == "best" else "best"
     other = out_dir / f"{recipe.name}-{rest}.safetensors"
     samples = data.validation
-    finished: tuple[ModelCard, Report] | None = None
+    scored: dict[int, tuple[ModelCard, Report]] = {}  # by step: the best state is often the last
+    step = 0
     for state, path in ((found[rest], other), (found[o.keep], out_dir / f"{recipe.name}.safetensors")):
-        _load_state(module, state)
-        plain = make_card(recipe, module.scaling(), module.model, {})
-        loaded = LoadedModel(module.model, plain, "").to(trainer.strategy.root_device)
-        report = task.score(loaded, samples)
-        card = plain.model_copy(update={"metrics": {"validation": report.as_card_table()}})
-        save_checkpoint(path, module.model, card)
-        finished = card, report
-    assert finished is not None  # the loop above runs twice
-    return Trained(out_dir / f"{recipe.name}.safetensors", *finished, other)
+        step = _load_state(module, state)
+        if step not in scored:
+            card = make_card(recipe, module.scaling(), module.model, {})
+            loaded = LoadedModel(module.model, card, "").to(trainer.strategy.root_device)
+            report = task.score(loaded, samples)
+            scored[step] = card.model_copy(update={"metrics": {"validation": report.as_card_table()}}), report
+        save_checkpoint(path, module.model, scored[step][0])
+    return Trained(out_dir / f"{recipe.name}.safetensors", *scored[step], other)
 
 
 def build_model(recipe: Recipe) -> nn.Module:
@@ -206,9 +206,11 @@ def _token_count(model: nn.Module, bands: int, window_px: int) -> int:
     return int(output.tokens.assignment.shape[1])
 
 
-def _load_state(module: TrainingModule[Any], path: Path) -> None:
+def _load_state(module: TrainingModule[Any], path: Path) -> int:
+    """Load the weights of a state; returns the step it was written after."""
     state = torch.load(path, map_location="cpu", weights_only=False)
     module.load_state_dict(state["state_dict"])
+    return int(state["global_step"])
 
 
 def _remember(recipe: Recipe, out_dir: Path, *, resumed: bool) -> None:

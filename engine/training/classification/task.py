@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from engine.training.classification.samples import MeasuredScenes, SceneSamples
 from engine.training.data import Measured, TrainingData
 from engine.training.report import Report
 from engine.training.splits import TRAIN, VALIDATION
-from engine.training.task import Task
+from engine.training.task import ExtraMeasure, Task
+from engine.training.token_scores import evaluate_tokens
 
 BATCH = 16
 """Pictures scored together."""
@@ -29,6 +31,7 @@ class ClassificationTask(Task[ClassificationRecipe]):
     """A class for every scene."""
 
     monitor = "top1"
+    extras: ClassVar[Mapping[str, ExtraMeasure]] = {"tokens": evaluate_tokens}
 
     def data(self, recipe: ClassificationRecipe, root: Path) -> TrainingData:
         """Pictures of both splits."""

@@ -23,6 +23,7 @@ from engine.training.segmentation.scores import scores_from_confusion
 from engine.training.segmentation.tiles import IGNORE, load_split
 from engine.training.splits import TRAIN, VALIDATION
 from engine.training.task import ExtraMeasure, Task
+from engine.training.token_scores import evaluate_tokens
 
 BATCH = 8
 """Tiles scored together."""
@@ -32,7 +33,7 @@ class SegmentationTask(Task[SegmentationRecipe]):
     """A class for every pixel."""
 
     monitor = "miou"
-    extras: ClassVar[Mapping[str, ExtraMeasure]] = {"regions": evaluate_regions}
+    extras: ClassVar[Mapping[str, ExtraMeasure]] = {"regions": evaluate_regions, "tokens": evaluate_tokens}
     default_extras = ("regions",)
 
     def data(self, recipe: SegmentationRecipe, root: Path) -> TrainingData:

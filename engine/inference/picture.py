@@ -1,0 +1,93 @@
+"""A picture, or a part of a scene, in a model's bands and value range: what is shown to a model outside of runs.
+
+Guarantees: bands, radiometry and, for models that draw maps, resolution are treated as in a run, with the same errors
+and warnings; at most ``most_px`` pixels an edge are read, so a scene of any size costs the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import EngineWarning, OptionError, SceneError
+from engine.inference.check import check_run
+from engine.inference.info import BandScaling
+from engine.inference.options import AnalysisOptions
+from engine.models.card import ModelCard
+from engine.scene import Scene, Window, open_scene
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Pixels as a model takes them.
+
+    Attributes:
+        name: The scene's name.
+        stored: ``[C, h, w]`` in the card's bands and range; gaps hold the mean of what is valid.
+        warnings: What the user should know.
+    """
+
+    name: str
+    stored: npt.NDArray[Any]
+    warnings: tuple[EngineWarning, ...]
+
+
+def read_picture(
+    source: str | Path | Sequence[str | Path],
+    card: ModelCard,
+    *,
+    most_px: int | None = None,
+    options: AnalysisOptions | None = None,
+) -> Picture:
+    """Read a picture for a model.
+
+    Args:
+        source: A file, folder of tiles, VRT or address.
+        card: The model's card.
+        most_px: Of a larger scene, the middle of this edge is read; None reads all of it.
+        options: Bands and resolution, as for a run.
+
+    Raises:
+        EngineError: The scene cannot be opened, or lacks what the model needs; the message says what would work.
+    """
+    options = options or AnalysisOptions()
+    with open_scene(source) as scene:
+        asked = card
+        if card.task == "classification":
+            # A scene classifier sees the picture at one size whatever its resolution; bands and range matter alike.
+            asked = card.model_copy(update={"task": "segmentation", "gsd_m": None, "gsd_range_m": None})
+            options = options.model_copy(update={"gsd": "native"})
+        run = check_run(scene, asked, options)
+        stored = _read(run.scene, _middle(run.scene, most_px), run.bands)
+        return Picture(scene.name, _scaled(stored, run.scaling), run.warnings)
+
+
+def _middle(scene: Scene, most_px: int | None) -> Window:
+    if most_px is not None and most_px < 1:
+        raise OptionError(f"a picture of {most_px} pixels is impossible", remedy="Give a number above 0.")
+    width, height = (edge if most_px is None else min(edge, most_px) for edge in (scene.width, scene.height))
+    return Window((scene.width - width) // 2, (scene.height - height) // 2, width, height)
+
+
+def _read(scene: Scene, window: Window, bands: tuple[int, ...]) -> npt.NDArray[Any]:
+    raster = scene.read(window, bands=bands)
+    if not raster.valid.any():
+        raise SceneError("there is no valid pixel in the part that is read", where=scene.name)
+    data = raster.data
+    if not raster.valid.all():
+        mean = data[:, raster.valid].astype(np.float64).mean(axis=1)
+        data = np.where(raster.valid, data, mean.astype(data.dtype)[:, None, None])
+    return data
+
+
+def _scaled(stored: npt.NDArray[Any], scaling: BandScaling | None) -> npt.NDArray[Any]:
+    if scaling is None:
+        return stored
+    gain, offset = (np.asarray(part, np.float32)[:, None, None] for part in (scaling.gain, scaling.offset))
+    values = stored.astype(np.float32) * gain + offset
+    return np.clip(values, *scaling.clip) if scaling.clip is not None else values
