@@ -5,6 +5,7 @@ Guarantees: an export goes on while a run or another opening does; leaving the d
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,21 +104,37 @@ class Exporter(QObject):
         self.failed.emit("Cannot export", failure)
 
     def save_picture(self, image: QImage, name: str) -> None:
-        """Save the map's picture to a file chosen in a dialog."""
-        proposed = str(Path(self._session.folder("export")) / f"{name}.png")
-        path, _ = QFileDialog.getSaveFileName(self._window, "Save the map as a picture", proposed, "PNG (*.png)")
+        """Save a picture to a PNG file chosen in a dialog."""
+        self._save("picture", name, "PNG", lambda path: image.save(str(path)))
+
+    def save_table(self, text: str, name: str) -> None:
+        """Save lines of values to a CSV file chosen in a dialog."""
+
+        def write(path: Path) -> bool:
+            try:
+                path.write_text(text, encoding="utf-8-sig")  # spreadsheets take text without the mark for Latin-1
+            except OSError:
+                return False
+            return True
+
+        self._save("table", name, "CSV", write)
+
+    def _save(self, what: str, name: str, kind: str, write: Callable[[Path], bool]) -> None:
+        suffix = f".{kind.lower()}"
+        proposed = str(Path(self._session.folder("export")) / f"{name}{suffix}")
+        path, _ = QFileDialog.getSaveFileName(self._window, f"Save the {what}", proposed, f"{kind} (*{suffix})")
         if not path:
             return
-        target = path if path.lower().endswith(".png") else f"{path}.png"
-        self._session.set_folder("export", Path(target).parent)
+        target = Path(path if path.lower().endswith(suffix) else f"{path}{suffix}")
+        self._session.set_folder("export", target.parent)
 
         def work(context: Context) -> str:
-            if not image.save(target, b"PNG"):
+            if not write(target):
                 raise OutputError(
-                    "the picture cannot be written", where=target, remedy="Choose a folder you may write to."
+                    f"the {what} cannot be written", where=target, remedy="Choose a folder you may write to."
                 )
-            return target
+            return target.name
 
-        job = self._jobs.submit("Saving the picture", work)
-        job.succeeded.connect(lambda done: self.told.emit(f"{Path(done).name} is written"))
-        job.failed.connect(lambda failure: self.failed.emit("Cannot save the picture", failure))
+        job = self._jobs.submit(f"Saving the {what}", work)
+        job.succeeded.connect(lambda done: self.told.emit(f"{done} is written"))
+        job.failed.connect(lambda failure: self.failed.emit(f"Cannot save the {what}", failure))

@@ -31,6 +31,14 @@ def significant(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{min(decimals, 8)}f}".replace(",", THIN)
 
 
+def stepped(value: float, step: float) -> str:
+    """A value of a scale that goes in steps of ``step``: as many decimals as the step has."""
+    decimals = max(math.ceil(-math.log10(step) - 1e-9), 0) if step > 0 else 0
+    if decimals > 6 or abs(value) >= 1e7:
+        return f"{value:g}"
+    return f"{value:,.{decimals}f}".replace(",", THIN)
+
+
 def area(area_m2: float | None) -> str:
     """An area in m², ha or km²."""
     if area_m2 is None or _missing(area_m2):

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, QTimer, Signal
 
 from rs_viewer import tasks
 from rs_viewer.jobs import Context, Failure, Jobs, Latest
 from rs_viewer.panels.inspector import Inspector
-from rs_viewer.panels.spectrum import Spectrum
+from rs_viewer.spectra import Moments, class_moments, spectrum_of
 
 if TYPE_CHECKING:
     from engine.inference.analysis import Analysis
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from rs_viewer.panels.analysis import AnalysisPanel
     from rs_viewer.workspace import OpenAnalysis, Workspace
 
+PLOT_AFTER_MS = 200
+"""After an analysis is opened, the map is painted before what draws spectra is imported."""
 SIMILAR_COUNT = 50
 FAINTEST = 0.35
 """Strength of the least similar highlighted region; the inspected one has 1."""
@@ -68,22 +70,6 @@ def heat(values: np.ndarray) -> np.ndarray:
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
-def spectrum_of(region: Region, bands: Any, color: str) -> Spectrum:
-    """What the inspector draws of a region."""
-    known_bands = {band.name: band for band in bands}
-    found = [known_bands.get(name) for name in region.band_names]
-    names = tuple(band.role or name if band else name for band, name in zip(found, region.band_names, strict=True))
-    known = tuple(band.wavelength_nm if band else None for band in found)
-    whole = tuple(value for value in known if value is not None)
-    return Spectrum(
-        names=names,
-        wavelengths_nm=whole if whole and len(whole) == len(known) else None,
-        means=region.means,
-        stds=region.stds,
-        color=color,
-    )
-
-
 class Inspection(QObject):
     """Connects the map's pointing with the inspector.
 
@@ -112,15 +98,22 @@ class Inspection(QObject):
         self.inspector, self._panel = inspector, panel
         self._overlay: ImageOverlay | None = None
         self._hovered_id = 0
+        self._plot_wanted = False
+        self._plot_soon = QTimer(self)
+        self._plot_soon.setSingleShot(True)
+        self._plot_soon.timeout.connect(inspector.spectrum.load_plot)
+        self._of_classes: dict[int, Moments] = {}
         self._hover = Latest(jobs, "Finding the region under the cursor", parent=self)
         self._pick = Latest(jobs, "Reading the region", parent=self)
+        self._classes = Latest(jobs, "Averaging classes", parent=self)
         self._similar = Latest(jobs, "Finding similar regions", parent=self)
         self._attention = Latest(jobs, "Computing attention", lane="device", parent=self)
         self._hover.answered.connect(self._show_hover)
         self._pick.answered.connect(self._show_region)
+        self._classes.answered.connect(self._classes_averaged)
         self._similar.answered.connect(self._show_similar)
         self._attention.answered.connect(self._show_attention)
-        for request in (self._hover, self._pick, self._similar, self._attention):
+        for request in (self._hover, self._pick, self._classes, self._similar, self._attention):
             request.failed.connect(self._failed)
         map_view.hovered.connect(self.hover)
         map_view.clicked.connect(self.pick)
@@ -199,11 +192,12 @@ class Inspection(QObject):
         if not found.listed:
             self._map.set_highlights({})
         self._map.set_outline(region.rings, grid=analysis.grid)
-        bands = item.scene.scene.bands if item.scene is not None else ()
+        spectrum = spectrum_of(region, item.scene.scene.bands if item.scene is not None else (), color)
         self.inspector.show_region(
             region,
             color,
-            spectrum_of(region, bands, color),
+            spectrum,
+            self._of_classes.get(region.class_code),
             geographic=analysis.grid.crs is not None,
             keep_similar=found.listed,
         )
@@ -294,5 +288,21 @@ class Inspection(QObject):
         self._map.set_highlights({})
         self.inspector.clear()
 
-    def _analysis_changed(self, _: object) -> None:
+    def _analysis_changed(self, item: OpenAnalysis | None) -> None:
         self.clear()
+        self._classes.forget()
+        self._of_classes = {}
+        if item is None:
+            return
+        if not self._plot_wanted:
+            self._plot_wanted = True
+            self._plot_soon.start(PLOT_AFTER_MS)
+        if item.complete:
+            analysis = item.analysis
+            self._classes.ask(lambda context: class_moments(context, analysis))
+
+    def _classes_averaged(self, found: dict[int, Moments]) -> None:
+        self._of_classes = found
+        region = self.inspector.region
+        if region is not None:
+            self.inspector.spectrum.show_class(region.class_name, found.get(region.class_code))

@@ -182,6 +182,8 @@ class MainWindow(QMainWindow):
         self.inspection.shown.connect(lambda: self.docks.bring_up("inspector"))
         self.inspection.shown.connect(self._update)
         self.inspector.cleared.connect(self._update)
+        self.inspector.spectrum.pictureRequested.connect(self.exporter.save_picture)
+        self.inspector.spectrum.tableRequested.connect(self.exporter.save_table)
         self.runs.started.connect(self._update)
         self.runs.failed.connect(lambda failure: self.show_error("The analysis failed", failure))
         self.runs.warned.connect(self.messages.warn)

@@ -27,10 +27,11 @@ from rs_viewer import format as fmt
 from rs_viewer.icons import icon
 from rs_viewer.panels.common import MARGIN_PX, Hint, bigger, scrolling, wrapped
 from rs_viewer.panels.legend import SWATCH_PX, swatch
-from rs_viewer.panels.spectrum import Spectrum, SpectrumPlot
+from rs_viewer.panels.spectrum import SpectrumPanel
 
 if TYPE_CHECKING:
     from engine.regions.table import Region
+    from rs_viewer.spectra import Moments, Spectrum
 
 FACTS = (
     ("share", "Share of class", "How much of the region the model gives to its class"),
@@ -67,7 +68,7 @@ class Inspector(QStackedWidget):
         self.heading = bigger(QLabel(), 2)
         self.swatch = QLabel()
         self.fields: dict[str, QLabel] = {}
-        self.plot = SpectrumPlot()
+        self.spectrum = SpectrumPanel()
         self.attention = QPushButton("&Attention")
         self.attention.setCheckable(True)
         self.attention.setToolTip("Lay the attention of the region's token over its window")
@@ -119,10 +120,7 @@ class Inspector(QStackedWidget):
             self.fields[key] = value
             form.addRow(label, value)
         column.addLayout(form)
-        self._plot_title = QLabel("Spectrum (mean ± standard deviation)")
-        self._plot_title.setProperty("muted", True)
-        column.addWidget(self._plot_title)
-        column.addWidget(self.plot)
+        column.addWidget(self.spectrum)
         column.addWidget(self.list, 1)
         column.addStretch(1)
         row = QHBoxLayout()
@@ -143,6 +141,7 @@ class Inspector(QStackedWidget):
         self.similar.setIcon(icon("similar"))
         self.attention.setIcon(icon("attention", on_accent=False))
         self.clear_button.setIcon(icon("clear"))
+        self.spectrum.refresh_icons()
         self.hint.refresh_icons()
 
     def clear(self) -> None:
@@ -150,17 +149,26 @@ class Inspector(QStackedWidget):
         self.region = None
         self.show_similar(())
         self.set_attention(False)
+        self.spectrum.clear()
         self.setCurrentWidget(self.hint)
 
     def show_region(
-        self, region: Region, color: str, spectrum: Spectrum, *, geographic: bool, keep_similar: bool = False
+        self,
+        region: Region,
+        color: str,
+        spectrum: Spectrum,
+        of_class: Moments | None,
+        *,
+        geographic: bool,
+        keep_similar: bool = False,
     ) -> None:
         """Show a region.
 
         Args:
             region: Its attributes.
             color: Its class colour.
-            spectrum: What to draw.
+            spectrum: Its spectrum.
+            of_class: Means and standard deviations over its class, if they are known by now.
             geographic: Whether its centroid is longitude and latitude.
             keep_similar: Whether the list of similar regions stays.
         """
@@ -186,14 +194,8 @@ class Inspector(QStackedWidget):
         }
         for key, text in texts.items():
             self.fields[key].setText(text)
-        self._show_spectrum(spectrum)
+        self.spectrum.show_region(spectrum, region.class_name, of_class)
         self.setCurrentWidget(self._page)
-
-    def _show_spectrum(self, spectrum: Spectrum) -> None:
-        self.plot.setVisible(bool(spectrum.means))
-        self._plot_title.setVisible(bool(spectrum.means))
-        if spectrum.means:
-            self.plot.show_spectrum(spectrum)
 
     def allow_attention(self, allowed: bool, reason: str) -> None:
         """Whether the attention can be computed, and if not, why."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QCoreApplication, QEvent, QSettings, QStandardPaths
-from window_parts import WAIT_MS, dismiss_dialogs, write_scene
+from window_parts import WAIT_MS, dismiss_dialogs, place, write_scene
 
 
 @pytest.fixture(scope="session")
@@ -129,6 +129,14 @@ def analysed(opened, qtbot, tmp_path):
         opened.runs.start()
     qtbot.waitUntil(lambda: not opened.jobs.active, timeout=WAIT_MS)
     return opened
+
+
+@pytest.fixture
+def inspected(analysed, qtbot):
+    """A window with a region in the inspector."""
+    with qtbot.waitSignal(analysed.inspection.shown, timeout=WAIT_MS):
+        analysed.map.clicked.emit(*place(analysed, 40.5, 50.5))
+    return analysed
 
 
 @pytest.fixture(autouse=True)

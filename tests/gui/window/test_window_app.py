@@ -71,11 +71,72 @@ def test_help_and_version_need_no_display(arguments, capsys):
 def test_the_window_is_imported_without_torch_and_tables():
     code = (
         "import sys, rs_viewer.main_window\n"
-        "heavy = {'torch', 'geopandas', 'pandas', 'pyarrow', 'skimage', 'scipy'} & set(sys.modules)\n"
+        "heavy = {'torch', 'geopandas', 'pandas', 'pyarrow', 'skimage', 'scipy', 'pyqtgraph'} & set(sys.modules)\n"
         "sys.exit(', '.join(sorted(heavy)) or 0)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_window_is_up_and_idle_without_pyqtgraph(tmp_path):
+    code = (
+        "import sys, time\n"
+        "from PySide6.QtCore import QSettings\n"
+        "from PySide6.QtWidgets import QApplication\n"
+        "from rs_viewer.main_window import MainWindow\n"
+        "from rs_viewer.session import Session\n"
+        "from rs_viewer.theme import Theme\n"
+        "application = QApplication([])\n"
+        "settings = QSettings(sys.argv[1], QSettings.Format.IniFormat)\n"
+        "window = MainWindow(Session(settings), Theme(application, 'light'))\n"
+        "window.show()\n"
+        "end = time.monotonic() + 100\n"
+        "while (window.jobs.active or not window.catalogue.known) and time.monotonic() < end:\n"
+        "    application.processEvents()\n"
+        "    time.sleep(0.002)\n"
+        "assert window.catalogue.known\n"
+        "loaded = [name for name in sys.modules if name.startswith('pyqtgraph')]\n"
+        "window.close()\n"
+        "sys.exit(', '.join(loaded) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "settings.ini")],
+        env=bare_environment(tmp_path) | {"QT_QPA_PLATFORM": "offscreen"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_window_has_its_turns_while_the_plot_is_imported(tmp_path):
+    code = (
+        "import sys\n"
+        "from PySide6.QtCore import QTimer\n"
+        "from PySide6.QtWidgets import QApplication\n"
+        "from rs_viewer.panels.spectrum import SpectrumPanel\n"
+        "application = QApplication([])\n"
+        "panel, turns = SpectrumPanel(), []\n"
+        "timer = QTimer()\n"
+        "timer.timeout.connect(lambda: turns.append(len(sys.modules)))\n"
+        "timer.start(0)\n"
+        "panel.load_plot()\n"
+        "assert panel.plot is not None\n"
+        "inside = [count for count in set(turns) if turns[0] < count < len(sys.modules)]\n"
+        "sys.exit(0 if len(inside) >= 4 else f'{len(turns)} turns, {len(inside)} during the import')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=bare_environment(tmp_path) | {"QT_QPA_PLATFORM": "offscreen"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 

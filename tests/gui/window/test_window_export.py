@@ -6,6 +6,8 @@ import geopandas as gpd
 import pytest
 import rasterio
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QImage
+from PySide6.QtWidgets import QFileDialog
 from window_parts import WAIT_MS, dialogs
 
 
@@ -88,3 +90,10 @@ def test_a_folder_that_does_not_exist_is_said_and_the_dialog_stays(dialog, qtbot
     assert not dialogs()[0].detailedText()
     assert dialog.isVisible()
     assert dialog.export.isEnabled()
+
+
+def test_the_map_is_saved_as_a_picture(analysed, qtbot, tmp_path, monkeypatch):
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args: (str(tmp_path / "map"), ""))
+    analysed.commands["save_picture"].trigger()
+    qtbot.waitUntil(lambda: (tmp_path / "map.png").is_file() and not analysed.jobs.active, timeout=WAIT_MS)
+    assert QImage(str(tmp_path / "map.png")).width() >= analysed.map.width()

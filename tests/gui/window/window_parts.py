@@ -27,6 +27,12 @@ def write_scene(path: Path, *, size=(192, 320), crs="EPSG:32632", origin=(600_00
     return path
 
 
+def place(window, col: float, row: float) -> tuple[float, float]:
+    """Map coordinates of a place on the analysis grid."""
+    x, y = window.workspace.analysis.analysis.grid.xy(col, row)
+    return float(x), float(y)
+
+
 def dialogs() -> list[QMessageBox]:
     """Message boxes that are open."""
     return [w for w in QApplication.topLevelWidgets() if isinstance(w, QMessageBox) and w.isVisible()]
