@@ -34,11 +34,10 @@ class Downsample(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """Halve a map once for each convolution, edges rounded up."""
-        x = x.permute(0, 3, 1, 2)
         for index in range(0, len(self), 3):
-            x = _conv_norm(self[index], self[index + 1], x)
+            x = _conv_norm(self[index], self[index + 1], x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
             x = self[index + 2](x) if index + 2 < len(self) else x
-        return x.permute(0, 2, 3, 1)
+        return x
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,6 +280,18 @@ def test_evaluation_with_and_without_gradients_agrees():
     torch.testing.assert_close(model(images).logits, run(model, images).logits, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("rows", [1, 8, 9, 30])
+def test_an_mlp_in_parts_is_the_whole_one(monkeypatch, rows):
+    monkeypatch.setattr("engine.tokenizers.meta.block.HIDDEN_VALUES", 100)
+    monkeypatch.setattr("engine.tokenizers.meta.block.ROWS_AT_ONCE", 8)
+    block = classifier().stages[3][0]
+    x = torch.randn(rows, 32)
+    expected = x + block.mlp(block.norm2(x))
+    given = x.clone()
+    torch.testing.assert_close(run(lambda rows: block.refine(rows, ((1, len(rows)),)), given), expected)
+    assert torch.equal(given, x)
+
+
 def test_drop_path_thins_in_training_only_and_keeps_the_mean():
     torch.manual_seed(0)
     model = classifier(drop_path_rate=0.5)
