@@ -19,8 +19,11 @@ from engine.tokenizers.quadtree.gradcam import GradCam
 from engine.tokenizers.quadtree.importance import Precomputed, Random
 from engine.tokenizers.quadtree.layout import Layout, patch_sizes
 from engine.tokenizers.quadtree.patches import Patches
+from engine.tokenizers.quadtree.render import Style, render
+from engine.tokenizers.quadtree.reverse import patch_index, reverse
 from engine.tokenizers.quadtree.scores import Scorer, Scores
 from engine.tokenizers.quadtree.shufflenet import load_shufflenet
+from engine.tokenizers.quadtree.tokenizer import QuadtreeTokenizer, QuadtreeTokens, VanillaTokenizer
 from engine.tokenizers.quadtree.tree import Runner, run, tokenize
 
 __all__ = [
@@ -32,12 +35,19 @@ __all__ = [
     "Patches",
     "PixelBlur",
     "Precomputed",
+    "QuadtreeTokenizer",
+    "QuadtreeTokens",
     "Random",
     "Runner",
     "Scorer",
     "Scores",
+    "Style",
+    "VanillaTokenizer",
     "load_shufflenet",
+    "patch_index",
     "patch_sizes",
+    "render",
+    "reverse",
     "run",
     "tokenize",
 ]

@@ -11,14 +11,28 @@ from formula import hash01, image_q, sample_positions, weight
 from torch import nn
 
 from engine.errors import EngineError
-from engine.tokenizers.quadtree import FeatureBased, PixelBlur, Precomputed, Random, load_shufflenet, run, tokenize
+from engine.tokenizers.quadtree import (
+    FeatureBased,
+    PixelBlur,
+    Precomputed,
+    QuadtreeTokenizer,
+    Random,
+    VanillaTokenizer,
+    load_shufflenet,
+    render,
+    reverse,
+    run,
+    tokenize,
+)
 from engine.tokenizers.quadtree.shufflenet import ShuffleNetFeatures
 
 HERE = Path(__file__).parent
 CASES = json.loads((HERE / "quadtree_cases.json").read_text())
 VECTORS = np.load(HERE / "quadtree_vectors.npz")
 RUNNERS = ("fast", "dict", "tensor", "z_curve")
+PROJECTION = ("proj.weight", "proj.bias")
 TREES = sorted(case for case in CASES if case.startswith("q_"))
+
 
 @cache
 def images_of(case):
@@ -107,3 +121,51 @@ def test_what_the_authors_refuse(case):
         for runner in RUNNERS:
             with pytest.raises(EngineError, match="Use 100 or 103"):
                 run(images, scores, record["num_patches"], *sizes, runner=runner)
+
+
+@cache
+def tokenizers():
+    """Both tokenizers with the formula's weights, and the patches of their case."""
+    record = CASES["tokenizers"]
+    sizes = record["min"], record["max"]
+    vanilla = VanillaTokenizer(record["min"], 3, record["embed_dim"], half_cell=False)
+    state = {key: torch.from_numpy(weight(key, vanilla.proj.state_dict()[key[5:]].shape)) for key in PROJECTION}
+    state["cls_token"] = torch.from_numpy(weight("cls_token", (record["embed_dim"],))).view(1, 1, -1)
+    vanilla.load_state_dict(state)
+    quadtree = QuadtreeTokenizer(PixelBlur(), record["num_patches"], *sizes, 3, record["embed_dim"])
+    quadtree.load_state_dict(state)
+    images = images_of("tokenizers")
+    with torch.no_grad():
+        return images, vanilla, quadtree, quadtree.perceive(images)
+
+
+@torch.no_grad()
+def test_tokens_are_the_authors():
+    images, vanilla, quadtree, seen = tokenizers()
+    hold("tokenizers/vanilla_tokens", vanilla.sequence(vanilla(images).features), 400)
+    tokens = quadtree.sequence(seen.tokens.features)
+    hold("tokenizers/quadtree_tokens_sorted", tokens, 400)
+    hold("tokenizers/quadtree_tokens_no_cls_sum", tokens[:, 1:].sum(dim=1), 400)
+
+
+@torch.no_grad()
+def test_reverse_quadtree_is_the_authors():
+    images, _, quadtree, seen = tokenizers()
+    features = quadtree.embed(seen.patches, positions=False)
+    hold("reverse/features", reverse(features, seen.patches.boxes, *images.shape[2:], quadtree.min_size), 400)
+
+
+@pytest.mark.parametrize(
+    ("case", "style", "lines"),
+    [
+        ("render_", "blur", True),
+        ("render_blur0", "plain", True),
+        ("render_blur0_mini_patches1_show_lines0", "thumbnails", False),
+    ],
+)
+def test_pictures_are_the_authors(case, style, lines):
+    images, _, quadtree, seen = tokenizers()
+    drawn = render(images[0], seen.patches.boxes[0], quadtree.min_size, style=style, lines=lines).numpy()
+    expected = VECTORS[f"{case}/every8/full"]
+    assert np.abs(drawn[::8, ::8].astype(int) - expected).max() <= 1
+    assert drawn.astype(np.int64).sum() == pytest.approx(CASES[case]["sum"], rel=1e-4)
