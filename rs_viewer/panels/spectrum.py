@@ -33,7 +33,7 @@ MOST_MARKS = 30
 SAMPLE_PX = (30, 14)
 LEAST_RATIO = 2.0
 """Pictures are at least this sharp: they are also enlarged and printed."""
-REST_TEXT = "Mean ± standard deviation, stored values"
+REST_TEXT = "Spectrum: mean ± standard deviation"
 WAIT_TEXT = "The plot is on its way…"
 
 
@@ -136,8 +136,8 @@ class SpectrumPanel(QWidget):
                 self.menu.addAction(entry)
 
     def _lay_out(self) -> None:
-        title = QLabel("Spectrum")
-        title.setProperty("muted", True)
+        self.reading = QLabel(REST_TEXT)
+        self.reading.setToolTip("In the values that the scene stores")
         self.pin_button, self.menu_button = QToolButton(), QToolButton()
         self.pin_button.setDefaultAction(self.pin)
         self.pin_button.setAccessibleName("Pin this spectrum")
@@ -148,7 +148,7 @@ class SpectrumPanel(QWidget):
         self.menu_button.setStyleSheet("QToolButton::menu-indicator { image: none; }")
         head = QHBoxLayout()
         head.setSpacing(2)
-        head.addWidget(title, 1)
+        head.addWidget(self.reading, 1)
         for button in (self.pin_button, self.menu_button):
             button.setAutoRaise(True)
             button.setIconSize(QSize(16, 16))
@@ -156,7 +156,6 @@ class SpectrumPanel(QWidget):
             head.addWidget(button)
         self._wait = QLabel(WAIT_TEXT)
         self._wait.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.reading = QLabel(REST_TEXT)
         for label in (self._wait, self.reading):
             label.setProperty("muted", True)
         self._figure = QWidget()
@@ -176,9 +175,8 @@ class SpectrumPanel(QWidget):
         grid.setHorizontalSpacing(6)
         grid.setVerticalSpacing(1)
         grid.setColumnStretch(1, 1)
-        grid.addWidget(self.reading, 0, 0, 1, 3)
         self.rows: dict[Kind, tuple[Sample, QLabel, QLabel]] = {}
-        for number, kind in enumerate(KINDS, start=1):
+        for number, kind in enumerate(KINDS):
             self.rows[kind] = (Sample(kind), wrapped(""), QLabel())
             for place, part in enumerate(self.rows[kind]):
                 grid.addWidget(part, number, place)
@@ -280,8 +278,7 @@ class SpectrumPanel(QWidget):
         """Show the values of a band, by its number from the left; -1 for none."""
         curves = self.curves
         band = curves[0][1].bands()[index] if curves and index >= 0 else None
-        self.reading.setText(REST_TEXT if band is None else band.label)
-        self.reading.setAlignment(Qt.AlignmentFlag.AlignLeft if band is None else Qt.AlignmentFlag.AlignRight)
+        self.reading.setText(REST_TEXT if band is None else f"{band.label}:  {band.text}")
         said = [] if band is None else [band.label]
         for kind, spectrum in curves:
             here = next((b for b in spectrum.bands() if band is not None and b.place == band.place), None)
@@ -297,14 +294,20 @@ class SpectrumPanel(QWidget):
         self.menu.popup(place)
 
     def picture(self) -> QImage:
-        """The plot with its key."""
+        """The plot with its key, below a line that says what it is."""
         ratio = max(self.devicePixelRatioF(), LEAST_RATIO)
-        margins = QMargins(MARGIN_PX, MARGIN_PX, MARGIN_PX, MARGIN_PX)
+        top = MARGIN_PX + 2 * self.fontMetrics().height()
+        margins = QMargins(MARGIN_PX, top, MARGIN_PX, MARGIN_PX)
         image = QImage(self._figure.size().grownBy(margins) * ratio, QImage.Format.Format_RGB32)
         image.setDevicePixelRatio(ratio)
         image.fill(self.palette().color(QPalette.ColorRole.Window))
         with self.plot.as_picture(ratio) if self.plot is not None else nullcontext():
-            self._figure.render(image, QPoint(MARGIN_PX, MARGIN_PX))
+            self._figure.render(image, QPoint(MARGIN_PX, top))
+        painter = QPainter(image)
+        painter.setFont(self.font())
+        painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
+        painter.drawText(MARGIN_PX, MARGIN_PX + self.fontMetrics().ascent(), f"{REST_TEXT}, stored values")
+        painter.end()
         return image
 
     def _table(self, delimiter: str) -> str:

@@ -32,7 +32,7 @@ from rs_viewer import format as fmt
 from rs_viewer.panels.spectrum import DOT_PX, KINDS, MOST_MARKS, Kind, line_of
 from rs_viewer.spectra import BandValue, Spectrum
 
-HEIGHT_PX = 180
+HEIGHT_PX = 165
 LABEL_GAP_PX = 6
 EDGE_PX = 8
 LEFT_PX, RIGHT_PX = 40, 14

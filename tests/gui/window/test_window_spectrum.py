@@ -185,7 +185,7 @@ def test_the_mouse_reads_every_spectrum_at_its_band(panel):
         QTest.mouseMove(panel.plot.viewport(), place_of(panel, index))
         assert panel.plot.band == index
         band = panel.curves[0][1].bands()[index]
-        assert panel.reading.text() == f"band{index + 1}"
+        assert panel.reading.text() == f"band{index + 1}:  {band.text}"
         assert panel.rows["region"][2].text() == band.text
         assert panel.rows["class"][2].text() == f"{50 + 10 * index}.0 ± {index + 1}.00"
     QCoreApplication.sendEvent(panel.plot, QEvent(QEvent.Type.Leave))
@@ -260,7 +260,7 @@ def test_bands_without_values_are_left_out_and_a_region_without_any_is_empty(pan
     panel.show_region(spectrum(means=(5.0, np.nan, 50.0, 20.0)), "town", None)
     QTest.keyClick(panel.plot, Qt.Key.Key_End)
     assert panel.plot.band == 2
-    assert panel.reading.text() == "band4"
+    assert panel.reading.text().startswith("band4:")
     panel.show_region(spectrum(means=(np.nan,) * 4), "town", None)
     QTest.keyClick(panel.plot, Qt.Key.Key_End)
     assert panel.plot.band == -1
