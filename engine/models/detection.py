@@ -52,9 +52,11 @@ class Detector(Protocol):
 
     Attributes:
         max_overlap: Overlap from which the less sure of two objects of a class is dropped.
+        token_count: Tokens that its body summarises an image by.
     """
 
     max_overlap: float
+    token_count: int
 
     def detect(self, images: Tensor) -> list[Detections]:
         """Find objects in normalised floats ``[B, C, H, W]``: one ``Detections`` an image, without gradients."""

@@ -71,6 +71,10 @@ class Task(ABC, Generic[R]):
     def score(self, model: LoadedModel, samples: Measured, progress: Callable[[float], None] | None = None) -> Report:
         """Score a model on samples."""
 
+    def card_fields(self, report: Report) -> dict[str, Any]:
+        """Fields of a model's card that its scores on the validation split decide."""
+        return {}
+
 
 @dataclass(frozen=True, slots=True)
 class TaskEntry:
@@ -92,6 +96,9 @@ _TASKS = {
     "classification": TaskEntry(
         "engine.training.classification.recipe:ClassificationRecipe",
         "engine.training.classification.task:ClassificationTask",
+    ),
+    "detection": TaskEntry(
+        "engine.training.detection.recipe:DetectionRecipe", "engine.training.detection.task:DetectionTask"
     ),
 }
 

@@ -25,6 +25,7 @@ from torch import nn
 from engine.errors import CancelledError, OptionError, TrainingError
 from engine.models.card import ModelCard, Scaling
 from engine.models.checkpoint import save_checkpoint
+from engine.models.detection import Detector
 from engine.models.loaded import LoadedModel
 from engine.models.output import TokenOutput
 from engine.models.registry import create
@@ -145,7 +146,8 @@ def train(recipe: Recipe, data_root: Path, out_dir: Path, *, fresh: bool = False
             card = make_card(recipe, module.scaling(), module.model, {})
             loaded = LoadedModel(module.model, card, "").to(trainer.strategy.root_device)
             report = task.score(loaded, samples)
-            scored[step] = card.model_copy(update={"metrics": {"validation": report.as_card_table()}}), report
+            found_out = {"metrics": {"validation": report.as_card_table()}, **task.card_fields(report)}
+            scored[step] = card.model_copy(update=found_out), report
         save_checkpoint(path, module.model, scored[step][0])
     return Trained(out_dir / f"{recipe.name}.safetensors", *scored[step], other)
 
@@ -197,6 +199,8 @@ def make_card(recipe: Recipe, scaling: Scaling, model: nn.Module, metrics: dict[
 
 
 def _token_count(model: nn.Module, bands: int, window_px: int) -> int:
+    if isinstance(model, Detector):
+        return model.token_count
     parameter = next(model.parameters())
     training = model.training
     with torch.inference_mode():

@@ -44,6 +44,7 @@ class OrientedRCNN(nn.Module):
 
     Args:
         backbone: Images ``[B, C, H, W]`` -> four maps at strides 4, 8, 16 and 32; ``channels`` tells their widths.
+            ``token_count`` tells its tokens where it has any.
         num_classes: Classes ``K``.
         pyramid_channels: Channels of the pyramid.
         hidden: Width of the head's fully connected layers.
@@ -85,6 +86,7 @@ class OrientedRCNN(nn.Module):
         self.proposals, self.proposal_overlap = proposals, proposal_overlap
         self.min_score, self.max_overlap, self.max_objects = min_score, max_overlap, max_objects
         self.freeze_norms = freeze_norms
+        self.token_count = int(getattr(backbone, "token_count", 1))
 
     def forward(self, images: Tensor) -> list[Detections]:
         """Find objects in normalised images ``[B, C, H, W]``."""

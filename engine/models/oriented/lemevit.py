@@ -77,4 +77,5 @@ class OrientedLemevit(OrientedRCNN):
             freeze_norms,
         )
         channels: Sequence[int] = self.backbone.channels  # type: ignore[assignment]
+        self.token_count = len(self.backbone.meta_tokens)  # type: ignore[arg-type]
         self.extra_norms = nn.ModuleList(nn.LayerNorm(width) for width in channels).requires_grad_(False)

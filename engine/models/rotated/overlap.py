@@ -105,12 +105,17 @@ def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
     return out
 
 
+def quad_areas(quads: Tensor) -> Tensor:
+    """Areas ``[P]`` of simple polygons ``[P, V, 2]``."""
+    x, y = (quads - quads[:, :1]).unbind(-1)
+    return 0.5 * (x * y.roll(-1, dims=1) - y * x.roll(-1, dims=1)).sum(dim=1).abs()
+
+
 @torch.no_grad()
 def pairwise_quad_iou(boxes: Tensor, quads: Tensor) -> Tensor:
     """Intersection over union ``[N, M]`` of boxes ``[N, 5]`` and simple quadrilaterals ``[M, 4, 2]``."""
     out = boxes.new_zeros((len(boxes), len(quads)))
-    x, y = quads.unbind(-1)
-    areas = 0.5 * (x * y.roll(-1, dims=1) - y * x.roll(-1, dims=1)).sum(dim=1).abs()
+    areas = quad_areas(quads)
     hulls = torch.cat((quads.amin(dim=1), quads.amax(dim=1)), dim=1) if len(quads) else quads.new_zeros((0, 4))
     for rows, cols in touching_pairs(hulls_of(boxes), hulls):
         shared = clipped_area(quads[cols], boxes[rows])

@@ -30,6 +30,7 @@ class KnowingDetector(nn.Module):
     """
 
     max_overlap = 0.1
+    token_count = 1
 
     def __init__(self, boxes: Sequence[Box], labels: Sequence[int] | None = None, visible: float = 0.1) -> None:
         super().__init__()

@@ -1,0 +1,115 @@
+"""Annotated images: found, checked, read.
+
+Guarantees: what is missing is named at the start; the order of images is that of their names, the same on every
+machine; annotations are read whole before the first epoch, so that a broken line does not stop the training later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import TrainingError
+from engine.training.detection.dota import Annotations, read_annotations
+from engine.training.detection.recipe import DetectionRecipe, DotaSource
+from engine.training.images import OnBroken, Store, list_images, read_image
+from engine.training.splits import TRAIN, Item, named
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedFile:
+    """Where an image is read from.
+
+    Attributes:
+        path: Its file.
+        objects: What is in it.
+    """
+
+    path: Path
+    objects: Annotations
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedImage:
+    """An image and what is in it.
+
+    Attributes:
+        image: ``[C, H, W]`` stored values.
+        objects: What is in it, in its pixels.
+    """
+
+    image: np.ndarray
+    objects: Annotations
+
+
+class ImageSet(Store[AnnotatedFile, AnnotatedImage]):
+    """The images of one source.
+
+    Args:
+        files: Where they are read from.
+        bands: 1-based bands to read.
+        on_broken: What to do about images that cannot be decoded.
+        memory: Whether all are read now and kept.
+    """
+
+    def __init__(
+        self, files: list[AnnotatedFile], bands: tuple[int, ...], on_broken: OnBroken, *, memory: bool
+    ) -> None:
+        self._bands = bands
+        super().__init__(files, on_broken, memory=memory)
+
+    def decode(self, file: AnnotatedFile) -> AnnotatedImage:
+        """Read an image.
+
+        Raises:
+            BrokenImageError: It cannot be decoded.
+        """
+        return AnnotatedImage(read_image(file.path, self._bands), file.objects)
+
+
+def load_split(recipe: DetectionRecipe, root: Path, split: str) -> list[ImageSet]:
+    """Read a split of all sources of a recipe; sources without images in it are left out.
+
+    Raises:
+        TrainingError: Folders, annotations or all images of a source are missing.
+    """
+    codes = {name: code for code, name in enumerate(recipe.class_names)}
+    sets = []
+    for source in recipe.data:
+        files = _find(source, codes, root, split)
+        if split == TRAIN and not files and split in source.split.splits:
+            raise TrainingError("no image trains", where=root / source.folder, remedy="Look at the split rule.")
+        if files:
+            sets.append(ImageSet(files, source.bands, recipe.on_broken, memory=source.memory))
+    return sets
+
+
+def _find(source: DotaSource, codes: dict[str, int], root: Path, split: str) -> list[AnnotatedFile]:
+    if split not in source.split.splits:
+        return []
+    folder = root / source.folder
+    place = folder / source.split.subfolder(split)
+    images, annotations = place / source.images, place / source.annotations
+    for needed in (images, annotations):
+        if not needed.is_dir():
+            raise TrainingError(
+                "the data set is not there",
+                where=needed,
+                remedy=f"Give the folder that holds {source.folder!r} with --data, or correct the recipe's folders.",
+            )
+    items = [Item(path.stem, path) for path in list_images(images)]
+    chosen = source.split.choose(items, split, folder)
+    without = [f"{item.name}.txt" for item in chosen if not (annotations / f"{item.name}.txt").exists()]
+    if without:
+        raise TrainingError(
+            f"{len(without)} of {len(chosen)} images have no annotations: {named(without)}",
+            where=annotations,
+            remedy="Complete them (an empty file for an image without objects), or take the images out.",
+        )
+    skip = source.other_classes == "skip"
+    return [
+        AnnotatedFile(item.path, read_annotations(annotations / f"{item.name}.txt", codes, others=skip))
+        for item in chosen
+    ]

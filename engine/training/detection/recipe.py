@@ -1,0 +1,99 @@
+"""Recipes of the task ``detection``: annotated images, how samples are made of them, how the detector is taught."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from engine.training.recipe import Recipe
+from engine.training.settings import Part
+from engine.training.splits import SplitRule, TrainOnly
+
+
+class DotaSource(Part):
+    """Images with annotations as DOTA distributes them: a text file of the same name for each.
+
+    Attributes:
+        kind: ``dota``.
+        folder: Folder below the data folder. Where the rule gives each split a folder, that one lies in it.
+        images: Folder of the images in it.
+        annotations: Folder of the annotations in it.
+        bands: 1-based bands to read, in the card's order.
+        split: Which images train and which validate.
+        other_classes: What to do about objects of classes that the recipe does not name.
+        memory: Whether all images are kept in memory, or read anew whenever they are drawn.
+    """
+
+    kind: Literal["dota"]
+    folder: str
+    images: str = "images"
+    annotations: str = "labelTxt"
+    bands: tuple[int, ...] = (1, 2, 3)
+    split: SplitRule = TrainOnly()
+    other_classes: Literal["stop", "skip"] = "stop"
+    memory: bool = True
+
+
+class ObjectAugmentation(Part):
+    """How training samples are made of images.
+
+    Attributes:
+        crop_px: Edge of a sample.
+        scale: Smallest and largest zoom; drawn evenly in its logarithm.
+        centred: Share of samples that are laid round an object; the others lie anywhere.
+        flip: Chance of a mirrored sample.
+        vertical_flip: Chance of one upside down.
+        turn: Whether samples are turned by quarter turns: from above no side is up.
+        brightness: Largest change of brightness, as a share.
+        contrast: Largest change of contrast.
+        saturation: Largest change of saturation.
+        hue: Largest change of hue, as a share of the circle.
+        visible: Share of an object that must lie in the sample for it to count as one.
+        least_px: Objects with a shorter side than this are left out.
+        most_objects: Objects of a sample; of more, the largest are kept.
+    """
+
+    crop_px: int = Field(default=1024, ge=32)
+    scale: tuple[float, float] = (1.0, 1.0)
+    centred: float = Field(default=0.7, ge=0, le=1)
+    flip: float = Field(default=0.5, ge=0, le=1)
+    vertical_flip: float = Field(default=0.5, ge=0, le=1)
+    turn: bool = False
+    brightness: float = Field(default=0.0, ge=0, lt=1)
+    contrast: float = Field(default=0.0, ge=0, lt=1)
+    saturation: float = Field(default=0.0, ge=0, lt=1)
+    hue: float = Field(default=0.0, ge=0, le=0.5)
+    visible: float = Field(default=0.5, gt=0, le=1)
+    least_px: float = Field(default=2.0, gt=0)
+    most_objects: int = Field(default=500, ge=1)
+
+
+class Teaching(Part):
+    """Which anchors and proposals a detector is asked about (see ``engine.models.oriented.matching``).
+
+    Attributes:
+        anchor_samples: Anchors of an image.
+        head_samples: Proposals of an image.
+        proposals: Proposals the latter are chosen from.
+    """
+
+    anchor_samples: int = Field(default=256, ge=1)
+    head_samples: int = Field(default=512, ge=1)
+    proposals: int = Field(default=2000, ge=1)
+
+
+class DetectionRecipe(Recipe):
+    """A training run of a detector. Images larger than ``card.window_px`` are measured in windows, as scenes are.
+
+    Attributes:
+        task: ``detection``.
+        data: Where images come from.
+        augmentation: How samples are made.
+        teaching: What the detector is asked.
+    """
+
+    task: Literal["detection"]
+    data: tuple[DotaSource, ...] = Field(min_length=1)
+    augmentation: ObjectAugmentation = ObjectAugmentation()
+    teaching: Teaching = Teaching()
