@@ -70,6 +70,12 @@ class TokenOutput:
         classes = self.logits.shape[1]
         return PixelMaps(both[:, :classes], both[:, classes:])
 
+    def logits_at(self, height: int, width: int) -> Tensor:
+        """Draw the logits alone, as ``at_pixels`` does: claims of many tokens are large at pixels."""
+        if self.upsample is not None:
+            return self.upsample(self.logits)[:, :, :height, :width]
+        return F.interpolate(self.logits, (height, width), mode="bilinear", align_corners=False)
+
 
 @runtime_checkable
 class Probed(Protocol):

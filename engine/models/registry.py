@@ -40,9 +40,13 @@ _BUILT_IN = {
     "oriented_rcnn_lemevit_tiny": "engine.models.oriented.lemevit:OrientedLemevit",
     "patch_classifier": "engine.models.patch:PatchClassifier",
     "patch_segmenter": "engine.models.patch:PatchSegmenter",
+    "quadformer_classifier": "engine.models.quadformer:QuadformerClassifier",
+    "quadformer_segmenter": "engine.models.quadformer:QuadformerSegmenter",
     "upernet_lemevit_base": "engine.models.upernet:UperNetLemevit",
     "upernet_lemevit_small": "engine.models.upernet:UperNetLemevit",
     "upernet_lemevit_tiny": "engine.models.upernet:UperNetLemevit",
+    "vanilla_vit_classifier": "engine.models.quadformer:VanillaVitClassifier",
+    "vanilla_vit_segmenter": "engine.models.quadformer:VanillaVitSegmenter",
     "vit_tiny": "engine.models.lemevit:LemevitClassifier",
     "vit_tiny_dense": "engine.models.lemevit:LemevitDense",
 }

@@ -37,11 +37,12 @@ def segmentation_loss(
         The weighted sum and its parts, detached.
     """
     height, width = labels.shape[-2:]
-    maps = output.at_pixels(height, width)
-    parts = {"map": F.cross_entropy(maps.logits.float(), labels, class_weights, ignore_index=IGNORE)}
-    scale = {"map": 1.0}
     through = output.extras.get("through_tokens")
-    if through is not None:
+    maps = None if through is None else output.at_pixels(height, width)
+    logits = output.logits_at(height, width) if maps is None else maps.logits
+    parts = {"map": F.cross_entropy(logits.float(), labels, class_weights, ignore_index=IGNORE)}
+    scale = {"map": 1.0}
+    if through is not None and maps is not None:
         drawn = _at_pixels(through, output.upsample, (height, width))
         parts["tokens"] = F.cross_entropy(drawn.float(), labels, class_weights, ignore_index=IGNORE)
         scale["tokens"] = weights.tokens

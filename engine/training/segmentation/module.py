@@ -84,6 +84,6 @@ def classes_at(output: TokenOutput, images: Tensor, labels: Tensor) -> Tensor:
     """Predicted classes ``[B, H, W]`` at the labels' own size, which need not be that of the images."""
     shown, wanted = images.shape[-2:], labels.shape[-2:]
     if shown == wanted or output.upsample is None:
-        return output.at_pixels(*wanted).logits.argmax(dim=1)
-    drawn = output.at_pixels(*shown).logits
+        return output.logits_at(*wanted).argmax(dim=1)
+    drawn = output.logits_at(*shown)
     return F.interpolate(drawn, wanted, mode="bilinear", align_corners=False).argmax(dim=1)
