@@ -1,6 +1,6 @@
-"""The learning rate of each step: linear warm-up, then cosines, as HOOK's authors train.
+"""The learning rate of each step: linear warm-up, then cosines, as HOOK's authors train, or drops to a tenth.
 
-Guarantees: step ``t`` of 1 to ``T`` has the rate ``lr t / W`` while ``t < W`` and
+Guarantees, of the cosine: step ``t`` of 1 to ``T`` has the rate ``lr t / W`` while ``t < W`` and
 ``lr (1 + cos(pi (t - W) / (T - W))) / 2`` after that, so that the last step of the run, and the last before each warm
 restart, has exactly the lowest rate.
 """
@@ -23,6 +23,8 @@ def learning_rate(optimisation: Optimisation, budget: Budget, step: int) -> floa
     o, warmup = optimisation, budget.warmup_steps
     if step < warmup:
         return o.warmup_rate + (o.learning_rate - o.warmup_rate) * step / warmup
+    if o.drops:
+        return o.learning_rate * 0.1 ** sum(step > epoch * budget.steps_per_epoch for epoch in o.drops)
     starts = [warmup, *(restart.step for restart in o.restarts)]
     peaks = [1.0, *(restart.peak for restart in o.restarts)]
     stops = [*starts[1:], budget.steps]

@@ -47,6 +47,7 @@ class Optimisation(Part):
         decay: ``all`` parameters, or ``matrices`` alone (norms, biases and other vectors are left out).
         betas: Of AdamW.
         eps: Of AdamW.
+        drops: Epochs after which the rate falls to a tenth; where given, it stays level between them.
         restarts: Warm restarts.
         clip_norm: Largest norm of the gradient; None does not clip.
         ema_decay: Decay of the moving average of the weights that is validated and kept; None keeps none.
@@ -72,6 +73,7 @@ class Optimisation(Part):
     decay: Literal["matrices", "all"] = "matrices"
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
+    drops: tuple[int, ...] = ()
     restarts: tuple[Restart, ...] = ()
     clip_norm: float | None = Field(default=1.0, gt=0)
     ema_decay: float | None = Field(default=0.99, gt=0, lt=1)
@@ -86,6 +88,8 @@ class Optimisation(Part):
     def _one_budget(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give either steps or epochs")
+        if self.drops and self.restarts:
+            raise ValueError("give either drops or restarts")
         for restart in self.restarts:
             if self.steps is not None and restart.from_average and restart.step % self.steps_per_epoch:
                 raise ValueError(f"the restart at step {restart.step} begins no epoch of {self.steps_per_epoch} steps")

@@ -10,11 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rasterio.windows import Window
 
 from engine.errors import TrainingError
+from engine.inference.plan import window_starts
 from engine.training.detection.dota import Annotations, read_annotations
 from engine.training.detection.recipe import DetectionRecipe, DotaSource
-from engine.training.images import OnBroken, Store, list_images, read_image
+from engine.training.images import (
+    BrokenImageError,
+    OnBroken,
+    Store,
+    image_size,
+    list_images,
+    read_image,
+    skip_or_stop,
+)
 from engine.training.splits import TRAIN, Item, named
 
 
@@ -24,11 +34,13 @@ class AnnotatedFile:
 
     Attributes:
         path: Its file.
-        objects: What is in it.
+        objects: What is in it, in pixels of the part that is read.
+        window: That part; None is all.
     """
 
     path: Path
     objects: Annotations
+    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +78,7 @@ class ImageSet(Store[AnnotatedFile, AnnotatedImage]):
         Raises:
             BrokenImageError: It cannot be decoded.
         """
-        return AnnotatedImage(read_image(file.path, self._bands), file.objects)
+        return AnnotatedImage(read_image(file.path, self._bands, file.window), file.objects)
 
 
 def load_split(recipe: DetectionRecipe, root: Path, split: str) -> list[ImageSet]:
@@ -79,6 +91,10 @@ def load_split(recipe: DetectionRecipe, root: Path, split: str) -> list[ImageSet
     sets = []
     for source in recipe.data:
         files = _find(source, codes, root, split)
+        if source.cut_px is not None and split == TRAIN:
+            files = [
+                part for file in files for part in _cut(file, source.cut_px, source.cut_overlap_px, recipe.on_broken)
+            ]
         if split == TRAIN and not files and split in source.split.splits:
             raise TrainingError("no image trains", where=root / source.folder, remedy="Look at the split rule.")
         if files:
@@ -113,3 +129,25 @@ def _find(source: DotaSource, codes: dict[str, int], root: Path, split: str) -> 
         AnnotatedFile(item.path, read_annotations(annotations / f"{item.name}.txt", codes, others=skip))
         for item in chosen
     ]
+
+
+def _cut(file: AnnotatedFile, edge: int, overlap: int, on_broken: OnBroken) -> list[AnnotatedFile]:
+    """Tiles of an image that hold objects, or the image itself where it is no larger than a tile."""
+    try:
+        height, width = image_size(file.path)
+    except BrokenImageError as error:
+        skip_or_stop(error, on_broken)
+        return []
+    if max(height, width) <= edge:
+        return [file]
+    low, high = file.objects.corners.min(axis=1), file.objects.corners.max(axis=1)
+    tiles = []
+    for top in window_starts(height, edge, overlap):
+        for left in window_starts(width, edge, overlap):
+            bottom, right = min(top + edge, height), min(left + edge, width)
+            inside = (low < (right, bottom)).all(axis=1) & (high > (left, top)).all(axis=1)
+            if inside.any():
+                part = file.objects.only(inside)
+                moved = Annotations(part.corners - (left, top), part.labels, part.difficult)
+                tiles.append(AnnotatedFile(file.path, moved, Window(left, top, right - left, bottom - top)))
+    return tiles

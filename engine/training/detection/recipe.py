@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from engine.training.recipe import Recipe
 from engine.training.settings import Part
@@ -21,6 +21,9 @@ class DotaSource(Part):
         annotations: Folder of the annotations in it.
         bands: 1-based bands to read, in the card's order.
         split: Which images train and which validate.
+        cut_px: Training images larger than this are cut into tiles of this edge, and tiles without objects left out;
+            None draws pieces from whole images.
+        cut_overlap_px: What neighbouring tiles share.
         other_classes: What to do about objects of classes that the recipe does not name.
         memory: Whether all images are kept in memory, or read anew whenever they are drawn.
     """
@@ -31,8 +34,16 @@ class DotaSource(Part):
     annotations: str = "labelTxt"
     bands: tuple[int, ...] = (1, 2, 3)
     split: SplitRule = TrainOnly()
+    cut_px: int | None = Field(default=None, ge=64)
+    cut_overlap_px: int = Field(default=200, ge=0)
     other_classes: Literal["stop", "skip"] = "stop"
     memory: bool = True
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> Self:
+        if self.cut_px is not None and self.cut_overlap_px >= self.cut_px:
+            raise ValueError("cut_overlap_px must be smaller than cut_px")
+        return self
 
 
 class ObjectAugmentation(Part):

@@ -18,13 +18,14 @@ from engine.models import load_model
 from engine.models.detection import Detections
 from engine.models.rotated.boxes import boxes_of, canonical, corners_of
 from engine.models.rotated.overlap import matched_iou
-from engine.training.detection.dota import Annotations, write_annotations
+from engine.training.detection.dota import DOTA_CLASSES, Annotations, write_annotations
 from engine.training.detection.pictures import AnnotatedImage, load_split
 from engine.training.detection.recipe import DetectionRecipe, ObjectAugmentation
 from engine.training.detection.samples import MeasuredImages, ObjectSamples, annotations_of, make_sample, objects_of
 from engine.training.evaluate import evaluate
-from engine.training.recipe import load_recipe
-from engine.training.train import train
+from engine.training.recipe import load_recipe, shipped_recipes
+from engine.training.schedule import learning_rate
+from engine.training.train import build_model, train
 
 NAMES = ("bar", "block")
 RECIPE = {
@@ -219,3 +220,50 @@ def test_large_images_are_looked_at_in_windows() -> None:
     assert len(found) == 2
     order = found.boxes[:, 0].argsort()
     assert float(matched_iou(found.boxes[order], truth).min()) > 0.99
+
+
+def test_large_training_images_are_cut_into_tiles_that_hold_objects(root: Path, tmp_path: Path) -> None:
+    source = {**RECIPE["data"][0], "cut_px": 64, "cut_overlap_px": 16}
+    path = tmp_path / "cut.yaml"
+    path.write_text(yaml.safe_dump({**RECIPE, "data": [source]}), encoding="utf-8")
+    whole = load_split(load_recipe(_plain(tmp_path)), root, "train")[0]
+    tiles = load_split(load_recipe(path), root, "train")[0]
+    assert len(tiles) > len(whole) == 4
+    seen = set()
+    for tile in tiles:
+        assert tile.image.shape == (3, 64, 64)
+        assert len(tile.objects) > 0
+        for corners, label in zip(tile.objects.corners, tile.objects.labels, strict=True):
+            x, y = corners.mean(axis=0)
+            if 4 < x < 60 and 4 < y < 60:
+                assert tile.image[label, int(y), int(x)] == 230
+                seen.add(tuple(np.round(corners[1] - corners[0], 1)))
+    assert len(seen) >= 15  # of 20 objects, less those that others hide
+    assert len(load_split(load_recipe(path), root, "validation")[0]) == 2
+
+
+def _plain(folder: Path) -> Path:
+    path = folder / "plain.yaml"
+    path.write_text(yaml.safe_dump(RECIPE), encoding="utf-8")
+    return path
+
+
+def test_the_rate_falls_to_a_tenth_after_each_drop(recipe: DetectionRecipe) -> None:
+    o = recipe.optimisation.model_copy(
+        update={"steps": None, "epochs": 4, "batch": 2, "warmup_steps": 3, "learning_rate": 1.0, "drops": (2, 3)}
+    )
+    budget = o.budget(10)
+    rates = [learning_rate(o, budget, step) for step in range(1, 21)]
+    assert rates[:3] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert rates[3:10] == [1.0] * 7
+    assert rates[10:15] == pytest.approx([0.1] * 5)
+    assert rates[15:] == pytest.approx([0.01] * 5)
+
+
+@pytest.mark.parametrize("name", ["lemevit-dota", "lemevit-dota-small", "lemevit-dota-base"])
+def test_shipped_recipes_of_dota_are_valid(name: str) -> None:
+    shipped = load_recipe(shipped_recipes()[name])
+    assert isinstance(shipped, DetectionRecipe)
+    assert tuple(shipped.class_names) == DOTA_CLASSES
+    assert shipped.optimisation.drops == (8, 11)
+    build_model(shipped)
