@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from engine.inference.blend import StripBlender
 from engine.inference.detection.run import detect
@@ -164,7 +165,7 @@ class _WindowRun(RunLoop[WindowMaps]):
         for maps in found:
             for window, probabilities in zip(maps.windows, maps.probabilities, strict=True):
                 self._blender.add(window, probabilities)
-            self._maps.append(replace(maps, probabilities=maps.probabilities[:0]))
+            self._maps.append(replace(maps, probabilities=torch.empty(0)))  # blended: its memory goes back
 
     def take_row(self, row: RowDone) -> Iterator[Event]:
         """Hand a row to the writer."""

@@ -26,16 +26,21 @@ class Workers:
 
     Args:
         device: Where the model runs.
+
+    Attributes:
+        count: How many there are.
+        ahead: Pieces of work worth giving out before the first answer is waited for.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._pool: ThreadPoolExecutor | None = None
-        self.ahead = 0
+        self.count = self.ahead = 0
         if device.type != "cpu":
             return
         cores = torch.get_num_threads()
         count = min(cores, _MOST_WORKERS)
-        self.ahead = count
+        self.count = count
+        self.ahead = 2 * count  # one in work and one waiting for each: none is idle while answers are dealt with
         # Torch keeps one number for all threads to come and each thread its own: the barrier makes sure that every
         # worker has taken its own before the common one is put back.
         settled = threading.Barrier(count + 1)

@@ -116,7 +116,13 @@ def follow_edges(owners: Labels, lookup: Labels, bands: Array, colours: Colours,
         darkest = np.float32(colours.mean[index] - 64 / _STEPS * spread)
         _pack(band, darkest, np.float32(_STEPS / spread), index * _LANE, colour[inside])
     weight = np.float32(SMOOTHNESS * _STEPS * _STEPS * len(bands))
-    _move(owner.reshape(-1), label.reshape(-1), colour.reshape(-1), owner.shape[1], first_row & 1, len(bands), weight)
+    flat = owner.reshape(-1), label.reshape(-1), colour.reshape(-1)
+    fields = _at_borders(label, first_row & 1)
+    for turn in range(ROUNDS):
+        # All pixels of one colour of the chessboard, then those of the other: no two of either touch.
+        moved = [_half_step(field, *flat, owner.shape[1], turn, len(bands), weight) for field in fields]
+        if turn + 1 < ROUNDS:
+            fields = _around(*moved, label, first_row & 1)
     return owner[inside]
 
 
@@ -131,84 +137,89 @@ def _pack(band: Array, darkest: np.float32, steps: np.float32, lane: int, colour
 
 
 @kernel
-def _move(owner: Labels, label: Labels, colour: Array, width: int, odd: int, bands: int, weight: np.float32) -> None:
-    """All rounds, on flat rasters of ``width`` columns with a frame of ``RADIUS`` zeros."""
+def _at_borders(label: Labels, odd: int) -> tuple[Array, Array]:
+    """Pixels beside which another label lies, by the colour of their field."""
+    height, width = label.shape
+    found = np.empty((2, label.size // 2 + 1), np.int64)
+    count = np.zeros(2, np.int64)
+    for row in range(RADIUS, height - RADIUS):
+        for col in range(RADIUS, width - RADIUS):
+            mine = label[row, col]
+            same = (mine == label[row, col - 1]) & (mine == label[row, col + 1])
+            same &= (mine == label[row - 1, col]) & (mine == label[row + 1, col])
+            if not same and mine > 0:
+                field = (row + col + odd) & 1
+                found[field, count[field]] = row * width + col
+                count[field] += 1
+    return found[1, : count[1]].copy(), found[0, : count[0]].copy()
+
+
+@kernel
+def _half_step(
+    at: Array, owner: Labels, label: Labels, colour: Array, width: int, turn: int, bands: int, weight: np.float32
+) -> Array:
+    """Let pixels change sides that no two of are neighbours; returns those that did."""
     sides = np.array((-width, 1, width, -1))
     near = np.empty(2 * RADIUS * (RADIUS + 1), np.int64)
     count = 0
     for down in range(-RADIUS, RADIUS + 1):
-        for right in range(-RADIUS, RADIUS + 1):
-            if 0 < abs(down) + abs(right) <= RADIUS:
+        for right in range(abs(down) - RADIUS, RADIUS - abs(down) + 1):
+            if down != 0 or right != 0:
                 near[count] = down * width + right
                 count += 1
-    active = np.empty(owner.size, np.int64)
-    todo = 0
-    for at in range(RADIUS * width, owner.size - RADIUS * width):
-        mine = label[at]
-        if mine > 0 and (
-            mine != label[at - 1] or mine != label[at + 1] or mine != label[at - width] or mine != label[at + width]
-        ):
-            active[todo] = at
-            todo += 1
-    for turn in range(ROUNDS):
-        moved, taken = np.empty(todo, np.int64), np.empty(todo, np.int64)
-        changes = 0
-        for field in (1, 0):
-            begin = changes
-            for i in range(todo):
-                at = active[i]
-                if (at // width + at % width + odd) & 1 == field:
-                    source = _better_side(at, label, colour, sides, near, turn, bands, weight)
-                    if source != at:
-                        moved[changes], taken[changes] = at, source
-                        changes += 1
-            for i in range(begin, changes):
-                owner[moved[i]], label[moved[i]] = owner[taken[i]], label[taken[i]]
-        if turn + 1 == ROUNDS:
-            break
-        seen = np.zeros(owner.size, np.bool_)
-        todo = 0
-        for i in range(changes):
-            for j in range(near.size + 1):
-                at = moved[i] + near[j] if j < near.size else moved[i]
-                if not seen[at] and label[at] > 0:
-                    seen[at] = True
-                    active[todo] = at
-                    todo += 1
+    moved, taken = np.empty(at.size, np.int64), np.empty(at.size, np.int64)
+    changes = 0
+    for place in at:
+        mine = label[place]
+        source = place
+        for side in range(4):
+            there = place + sides[(side + turn) & 3]
+            if label[there] != mine and label[there] > 0:
+                source = there
+                break
+        if source == place:
+            continue
+        theirs = label[source]
+        sum_mine, sum_theirs = np.int64(0), np.int64(0)
+        for step in near:
+            there, look = label[place + step], colour[place + step]
+            sum_mine += look if there == mine else 0
+            sum_theirs += look if there == theirs else 0
+        count_mine, count_theirs = np.float32(sum_mine >> _COUNT_LANE), np.float32(sum_theirs >> _COUNT_LANE)
+        if count_mine == 0:
+            continue
+        each_mine, each_theirs = np.float32(1) / count_mine, np.float32(1) / count_theirs
+        gain = np.float32(0)
+        for band in range(bands):
+            lane = band * _LANE
+            own = np.float32((colour[place] >> lane) & _LANE_MASK)
+            far_mine = own - np.float32((sum_mine >> lane) & _LANE_MASK) * each_mine
+            far_theirs = own - np.float32((sum_theirs >> lane) & _LANE_MASK) * each_theirs
+            gain += far_mine * far_mine
+            gain -= far_theirs * far_theirs
+        if gain + weight * (count_theirs - count_mine) > 0:
+            moved[changes], taken[changes] = place, source
+            changes += 1
+    for i in range(changes):
+        owner[moved[i]], label[moved[i]] = owner[taken[i]], label[taken[i]]
+    return moved[:changes].copy()
 
 
 @kernel
-def _better_side(
-    at: int, label: Labels, colour: Array, sides: Array, near: Array, turn: int, bands: int, weight: np.float32
-) -> int:
-    """The pixel next door whose label suits the pixel ``at`` better than its own; ``at`` where there is none."""
-    mine = label[at]
-    source = at
-    for side in range(4):
-        place = at + sides[(side + turn) % 4]
-        if label[place] != mine and label[place] > 0:
-            source = place
-            break
-    if source == at:
-        return at
-    theirs = label[source]
-    sum_mine, sum_theirs = np.int64(0), np.int64(0)
-    for step in near:
-        there = label[at + step]
-        if there == mine:
-            sum_mine += colour[at + step]
-        elif there == theirs:
-            sum_theirs += colour[at + step]
-    count_mine, count_theirs = np.float32(sum_mine >> _COUNT_LANE), np.float32(sum_theirs >> _COUNT_LANE)
-    if count_mine == 0:
-        return at
-    each_mine, each_theirs = np.float32(1) / count_mine, np.float32(1) / count_theirs
-    gain = np.float32(0)
-    for band in range(bands):
-        lane = band * _LANE
-        own = np.float32((colour[at] >> lane) & _LANE_MASK)
-        far_mine = own - np.float32((sum_mine >> lane) & _LANE_MASK) * each_mine
-        far_theirs = own - np.float32((sum_theirs >> lane) & _LANE_MASK) * each_theirs
-        gain += far_mine * far_mine
-        gain -= far_theirs * far_theirs
-    return source if gain + weight * (count_theirs - count_mine) > 0 else at
+def _around(moved: Array, moved_after: Array, label: Labels, odd: int) -> tuple[Array, Array]:
+    """Pixels with a label within ``RADIUS`` of those that moved, by the colour of their field."""
+    width = label.shape[1]
+    seen = np.zeros(label.shape, np.bool_)
+    found = np.empty((2, label.size // 2 + 1), np.int64)
+    count = np.zeros(2, np.int64)
+    for part in (moved, moved_after):
+        for place in part:
+            row, col = place // width, place % width
+            for down in range(-RADIUS, RADIUS + 1):
+                for right in range(abs(down) - RADIUS, RADIUS - abs(down) + 1):
+                    if not seen[row + down, col + right] and label[row + down, col + right] > 0:
+                        seen[row + down, col + right] = True
+                        field = (row + down + col + right + odd) & 1
+                        found[field, count[field]] = (row + down) * width + col + right
+                        count[field] += 1
+    return found[1, : count[1]].copy(), found[0, : count[0]].copy()

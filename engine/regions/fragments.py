@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.regions.kernels import best_neighbours
 from engine.regions.runs import Ints, fold_edges, sum_by
 
 Array = npt.NDArray[Any]
@@ -52,22 +53,14 @@ def absorb_small(
     level = min(minimum, max(smallest, minimum / 1024) * 2)
     while first.size:
         small = (area < level) & ~still
-        seeks_a, seeks_b = small[first], small[second]
-        if not (seeks_a.any() or seeks_b.any()):
+        near = small[first] | small[second]
+        if not near.any():
             if level >= minimum:
                 break
             level = min(minimum, level * 2)
             continue
-        near = seeks_a | seeks_b
-        a, b, seeks_a, seeks_b = first[near], second[near], seeks_a[near], seeks_b[near]
-        score = affinity(groups, a, b, length[near])
-        source = np.concatenate((a[seeks_a], b[seeks_b]))
-        target = np.concatenate((b[seeks_a], a[seeks_b]))
-        value = np.concatenate((score[seeks_a], score[seeks_b]))
-        order = np.lexsort((target, -value, source))
-        source, target = source[order], target[order]
-        best = np.flatnonzero(np.diff(source, prepend=-1) != 0)
-        number, joined = _follow(area.size, source[best], target[best])
+        a, b = first[near], second[near]
+        number, joined = _follow(best_neighbours(a, b, affinity(groups, a, b, length[near]), small))
         area = sum_by(joined, area, number)
         kept = np.zeros(number, bool)
         kept[joined[still]] = True
@@ -77,8 +70,8 @@ def absorb_small(
     return groups
 
 
-def _follow(count: int, source: Ints, target: Ints) -> tuple[int, Ints]:
-    """Groups that form when each of some nodes joins its best neighbour.
+def _follow(root: Ints) -> tuple[int, Ints]:
+    """Groups that form when each node joins the one that ``root`` names, its best neighbour or itself.
 
     Nodes that are each other's best neighbour are the only cycles there can be: on a longer one all edges would score
     the same, and ties go to the lower number.
@@ -86,8 +79,7 @@ def _follow(count: int, source: Ints, target: Ints) -> tuple[int, Ints]:
     Returns:
         Their number, and the group of each node, numbered in order of the groups' first nodes.
     """
-    root = np.arange(count)
-    root[source] = target
+    count = root.size
     mutual = (root[root] == np.arange(count)) & (root > np.arange(count))
     root[mutual] = np.flatnonzero(mutual)
     while True:

@@ -135,3 +135,53 @@ def add_values(starts: Ints, lengths: Ints, area: Ints, values: Array, sums: Arr
             square += value * value
         sums[at] += total
         squares[at] += square
+
+
+@kernel
+def fold_pairs(first: Ints, second: Ints, length: Ints, least: int, count: int) -> tuple[Ints, Ints, Ints]:
+    """Fold edges between labels below ``count``; see :func:`engine.regions.runs.fold_edges`.
+
+    Sorted by the larger label, then by the smaller one, each time by counting.
+    """
+    low, high = np.empty(first.size, np.int64), np.empty(first.size, np.int64)
+    place = np.zeros(count + 1, np.int64)
+    place_after = np.zeros(count + 1, np.int64)
+    for edge in range(first.size):
+        low[edge], high[edge] = min(first[edge], second[edge]), max(first[edge], second[edge])
+        if low[edge] != high[edge] and low[edge] >= least:
+            place[high[edge] + 1] += 1
+            place_after[low[edge] + 1] += 1
+    for label in range(count):
+        place[label + 1] += place[label]
+        place_after[label + 1] += place_after[label]
+    total = place[count]
+    by_high, by_both = np.empty(total, np.int64), np.empty(total, np.int64)
+    for edge in range(first.size):
+        if low[edge] != high[edge] and low[edge] >= least:
+            by_high[place[high[edge]]] = edge
+            place[high[edge]] += 1
+    for edge in by_high:
+        by_both[place_after[low[edge]]] = edge
+        place_after[low[edge]] += 1
+    one, other, sums = np.empty(total, np.int64), np.empty(total, np.int64), np.empty(total, np.int64)
+    found = -1
+    for edge in by_both:
+        if found < 0 or one[found] != low[edge] or other[found] != high[edge]:
+            found += 1
+            one[found], other[found], sums[found] = low[edge], high[edge], 0
+        sums[found] += length[edge]
+    found += 1
+    return one[:found].copy(), other[:found].copy(), sums[:found].copy()
+
+
+@kernel
+def best_neighbours(first: Ints, second: Ints, score: Array, seeks: npt.NDArray[np.bool_]) -> Ints:
+    """For each node that seeks, the other end of its best edge; the lower number wins a tie. Others keep theirs."""
+    best = np.arange(seeks.size)
+    value = np.full(seeks.size, -np.inf)
+    for edge in range(first.size):
+        a, b = first[edge], second[edge]
+        for node, other in ((a, b), (b, a)):
+            if seeks[node] and (score[edge] > value[node] or (score[edge] == value[node] and other < best[node])):
+                best[node], value[node] = other, score[edge]
+    return best

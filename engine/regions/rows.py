@@ -15,7 +15,7 @@ from engine.regions.seams import Ground
 Array = npt.NDArray[Any]
 Labels = npt.NDArray[np.int32]
 
-GROUP = 16
+GROUP = 4
 """Windows handled in one go: enough to spread the cost of a call, few enough to stay in the cache."""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.regions.kernels import add_values, connect_runs, count_codes, touching_runs
+from engine.regions.kernels import add_values, connect_runs, count_codes, fold_pairs, touching_runs
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -112,10 +112,18 @@ def sum_pairs(first: Array, second: Array, weights: Array | None = None) -> tupl
     return pairs >> 32, pairs & 0xFFFFFFFF, totals
 
 
-def fold_edges(first: Array, second: Array, length: Array) -> tuple[Ints, Ints, Ints]:
-    """Fold edges between labels: the smaller label first, loops left out, lengths of equal pairs added."""
-    apart = first != second
-    return sum_pairs(np.minimum(first, second)[apart], np.maximum(first, second)[apart], length[apart])
+def fold_edges(first: Array, second: Array, length: Array, *, least: int = 0) -> tuple[Ints, Ints, Ints]:
+    """Fold edges between labels: the smaller label first, loops left out, lengths of equal pairs added.
+
+    Args:
+        first: Labels, dense from 0 on.
+        second: Labels likewise.
+        length: Integers.
+        least: Edges of smaller labels are left out.
+    """
+    count = int(max(first.max(initial=-1), second.max(initial=-1))) + 1
+    ends = (np.ascontiguousarray(part, np.int64) for part in (first, second, length))
+    return fold_pairs(*ends, least, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +160,7 @@ class RunMap:
         Args:
             areas: Area of each run.
         """
-        one, other = areas[self.first], areas[self.second]
-        real = (one > 0) & (other > 0)
-        return fold_edges(one[real], other[real], self.shared[real])
+        return fold_edges(areas[self.first], areas[self.second], self.shared, least=1)
 
 
 def map_runs(*rasters: Array, period: int | None = None) -> RunMap:
