@@ -129,6 +129,7 @@ class QuadtreeCutter(QuadtreeTokenizer, Cutter):
         """Cut and embed; cells have ``min_size`` pixels (see ``Cutter``)."""
         layout = image_layout(images, self.min_size, self.max_size)
         count = self.budget(layout)
+        images = images.contiguous()  # patches are read, and scored, in rows of pixels
         with torch.no_grad():
             scores = self.scorer(images.float(), self.min_size, self.max_size)
         patches = tokenize(images, scores, count, self.min_size, self.max_size, self.runner, antialias=self.antialias)

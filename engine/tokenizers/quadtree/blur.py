@@ -113,6 +113,10 @@ def blur_scores(images: Tensor, layout: Layout, valid: Tensor | None, antialias:
     weights: Tensor | None = None
     if valid is not None:
         check_valid(valid, layout, len(images))
+    if images.device.type == "cpu" and len(images) > 1:  # one at a time: what a step makes is in cache for the next
+        singly = [slice(number, number + 1) for number in range(len(images))]
+        parts = [blur_scores(images[one], layout, None if valid is None else valid[one], antialias) for one in singly]
+        return {size: torch.cat([part[size] for part in parts]) for size in parts[0]}
     if valid is not None or not layout.whole:
         flags = images.new_ones(images.shape[:1] + images.shape[2:], dtype=torch.bool) if valid is None else valid
         weights = pad_flags(flags, layout)[:, None].to(images.dtype)
