@@ -11,20 +11,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QObject, Signal
 
 from rs_viewer import tasks
-from rs_viewer.jobs import Context, Failure, Jobs, Latest
+from rs_viewer.jobs import Context, Failure, Latest
 from rs_viewer.panels.inspector import Inspector
+from rs_viewer.parts import Parts, single_shot
 from rs_viewer.spectra import Moments, class_moments, spectrum_of
 
 if TYPE_CHECKING:
     from engine.inference.analysis import Analysis
     from engine.regions.table import Region
     from rs_viewer.map.layers import ImageOverlay
-    from rs_viewer.map.view import MapView
-    from rs_viewer.panels.analysis import AnalysisPanel
-    from rs_viewer.workspace import OpenAnalysis, Workspace
+    from rs_viewer.workspace import OpenAnalysis
 
 PLOT_AFTER_MS = 200
 """After an analysis is opened, the map is painted before what draws spectra is imported."""
@@ -83,31 +82,20 @@ class Inspection(QObject):
     told = Signal(str)
     shown = Signal()
 
-    def __init__(
-        self,
-        jobs: Jobs,
-        room: tasks.DeviceRoom,
-        workspace: Workspace,
-        map_view: MapView,
-        inspector: Inspector,
-        panel: AnalysisPanel,
-        parent: QObject | None = None,
-    ) -> None:
+    def __init__(self, parts: Parts, inspector: Inspector, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._room, self._workspace, self._map = room, workspace, map_view
-        self.inspector, self._panel = inspector, panel
+        self._room, self._workspace, self._map, self._panel = parts.room, parts.workspace, parts.map, parts.panel
+        self.inspector = inspector
         self._overlay: ImageOverlay | None = None
         self._hovered_id = 0
         self._plot_wanted = False
-        self._plot_soon = QTimer(self)
-        self._plot_soon.setSingleShot(True)
-        self._plot_soon.timeout.connect(inspector.spectrum.load_plot)
+        self._plot_soon = single_shot(self, PLOT_AFTER_MS, inspector.spectrum.load_plot)
         self._of_classes: dict[int, Moments] = {}
-        self._hover = Latest(jobs, "Finding the region under the cursor", parent=self)
-        self._pick = Latest(jobs, "Reading the region", parent=self)
-        self._classes = Latest(jobs, "Averaging classes", parent=self)
-        self._similar = Latest(jobs, "Finding similar regions", parent=self)
-        self._attention = Latest(jobs, "Computing attention", lane="device", parent=self)
+        self._hover = Latest(parts.jobs, "Finding the region under the cursor", parent=self)
+        self._pick = Latest(parts.jobs, "Reading the region", parent=self)
+        self._classes = Latest(parts.jobs, "Averaging classes", parent=self)
+        self._similar = Latest(parts.jobs, "Finding similar regions", parent=self)
+        self._attention = Latest(parts.jobs, "Computing attention", lane="device", parent=self)
         self._hover.answered.connect(self._show_hover)
         self._pick.answered.connect(self._show_region)
         self._classes.answered.connect(self._classes_averaged)
@@ -115,13 +103,13 @@ class Inspection(QObject):
         self._attention.answered.connect(self._show_attention)
         for request in (self._hover, self._pick, self._classes, self._similar, self._attention):
             request.failed.connect(self._failed)
-        map_view.hovered.connect(self.hover)
-        map_view.clicked.connect(self.pick)
+        parts.map.hovered.connect(self.hover)
+        parts.map.clicked.connect(self.pick)
         inspector.similarRequested.connect(self.find_similar)
         inspector.attentionToggled.connect(self._toggle_attention)
         inspector.cleared.connect(self.clear)
         inspector.regionChosen.connect(self.show_id)
-        workspace.analysisChanged.connect(self._analysis_changed)
+        parts.workspace.analysisChanged.connect(self._analysis_changed)
 
     def _open(self) -> OpenAnalysis | None:
         item = self._workspace.analysis
@@ -296,7 +284,7 @@ class Inspection(QObject):
             return
         if not self._plot_wanted:
             self._plot_wanted = True
-            self._plot_soon.start(PLOT_AFTER_MS)
+            self._plot_soon.start()
         if item.complete:
             analysis = item.analysis
             self._classes.ask(lambda context: class_moments(context, analysis))

@@ -29,6 +29,7 @@ from rs_viewer.panels.layers import LayersPanel
 from rs_viewer.panels.legend import LegendPanel
 from rs_viewer.panels.messages import Messages, error_dialog
 from rs_viewer.panels.welcome import Welcome
+from rs_viewer.parts import Parts
 from rs_viewer.runs import Runs
 from rs_viewer.session import Session
 from rs_viewer.status_bar import Places
@@ -74,10 +75,9 @@ class MainWindow(QMainWindow):
         self.opener = Opener(self.jobs, self.workspace, session, self.messages, self)
         self.exporter = Exporter(self.jobs, session, self)
         self.display = Display(self.jobs, self)
-        self.runs = Runs(self.jobs, self.room, self.workspace, self.map, self.analysis_panel, self)
-        self.inspection = Inspection(
-            self.jobs, self.room, self.workspace, self.map, self.inspector, self.analysis_panel, self
-        )
+        parts = Parts(self.jobs, self.room, self.workspace, self.map, self.analysis_panel)
+        self.runs = Runs(parts, self)
+        self.inspection = Inspection(parts, self.inspector, self)
         self._shares = Latest(self.jobs, "Counting classes", parent=self)
         self._lay_out()
         self._connect_actions()

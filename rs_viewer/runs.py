@@ -9,22 +9,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QObject, Signal
 
 from engine.errors import EngineError
 from engine.inference.events import Finished, StageChanged, Started, StripWritten, WarningRaised, WindowDone
 from engine.inference.options import AnalysisOptions
 from rs_viewer import format as fmt
 from rs_viewer import tasks
-from rs_viewer.jobs import Failure, Job, Jobs, Latest
-from rs_viewer.panels.analysis import AnalysisPanel, Wish
+from rs_viewer.jobs import Failure, Job, Latest
+from rs_viewer.panels.analysis import Wish
+from rs_viewer.parts import Parts, single_shot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from engine.inference.analysis import Analysis
-    from rs_viewer.map.view import MapView
-    from rs_viewer.workspace import OpenAnalysis, OpenScene, Workspace
+    from rs_viewer.workspace import OpenAnalysis, OpenScene
 
 CHECK_AFTER_MS = 250
 SHARES_EVERY_MS = 1500
@@ -63,17 +61,10 @@ class Runs(QObject):
     counted = Signal(object)
     rateChanged = Signal(str)
 
-    def __init__(
-        self,
-        jobs: Jobs,
-        room: tasks.DeviceRoom,
-        workspace: Workspace,
-        map_view: MapView,
-        panel: AnalysisPanel,
-        parent: QObject | None = None,
-    ) -> None:
+    def __init__(self, parts: Parts, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._jobs, self._room, self._workspace, self._map, self.panel = jobs, room, workspace, map_view, panel
+        self._jobs, self._room, self._workspace, self._map = parts.jobs, parts.room, parts.workspace, parts.map
+        self.panel = parts.panel
         self.job: Job | None = None
         self.out_dir = ""
         self.drawn_roi: dict[str, Any] | None = None
@@ -82,18 +73,18 @@ class Runs(QObject):
         self._live: OpenAnalysis | None = None
         self._waiting: Analysis | None = None
         self._said: set[str] = set()
-        self._check = Latest(jobs, "Checking the scene against the model", parent=self)
+        self._check = Latest(parts.jobs, "Checking the scene against the model", parent=self)
         self._check.answered.connect(self._checked)
         self._check.failed.connect(self._check_failed)
-        self._check_soon = _single_shot(self, CHECK_AFTER_MS, self._ask_check)
-        self._shares = Latest(jobs, "Counting classes", parent=self)
+        self._check_soon = single_shot(self, CHECK_AFTER_MS, self._ask_check)
+        self._shares = Latest(parts.jobs, "Counting classes", parent=self)
         self._shares.answered.connect(self._shares_counted)
-        self._count_soon = _single_shot(self, SHARES_EVERY_MS, self._count)
-        panel.changed.connect(self._check_soon.start)
-        panel.runRequested.connect(self.start)
-        panel.cancelRequested.connect(self.cancel)
-        panel.areaFileRequested.connect(self._read_area)
-        workspace.sceneChanged.connect(self._scene_changed)
+        self._count_soon = single_shot(self, SHARES_EVERY_MS, self._count)
+        self.panel.changed.connect(self._check_soon.start)
+        self.panel.runRequested.connect(self.start)
+        self.panel.cancelRequested.connect(self.cancel)
+        self.panel.areaFileRequested.connect(self._read_area)
+        parts.workspace.sceneChanged.connect(self._scene_changed)
 
     @property
     def running(self) -> bool:
@@ -338,11 +329,3 @@ class Runs(QObject):
         self._end(f"Stopped. What is done is kept in {Path(self.out_dir).name}.")
         self.stopped.emit()
         self._check_soon.start()
-
-
-def _single_shot(parent: QObject, interval_ms: int, slot: Callable[[], None]) -> QTimer:
-    timer = QTimer(parent)
-    timer.setSingleShot(True)
-    timer.setInterval(interval_ms)
-    timer.timeout.connect(slot)
-    return timer

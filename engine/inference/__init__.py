@@ -5,8 +5,9 @@ Importing this package imports no torch: names that need it are fetched when fir
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from engine.lazy import lazy_names
 
 if TYPE_CHECKING:
     from engine.inference.analysis import Analysis, open_analysis
@@ -16,17 +17,6 @@ if TYPE_CHECKING:
     from engine.inference.info import AnalysisInfo, ClassShare
     from engine.inference.options import AnalysisOptions
     from engine.inference.pipeline import analyse
-
-_HOMES = {
-    "analysis": ("Analysis", "open_analysis"),
-    "attention": ("AttentionMap", "token_attention"),
-    "check": ("RunCheck", "check_run"),
-    "device": ("DeviceInfo", "choose_device", "list_devices"),
-    "info": ("AnalysisInfo", "ClassShare"),
-    "options": ("AnalysisOptions",),
-    "pipeline": ("analyse",),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Analysis",
@@ -44,12 +34,15 @@ __all__ = [
     "token_attention",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "analysis": ("Analysis", "open_analysis"),
+        "attention": ("AttentionMap", "token_attention"),
+        "check": ("RunCheck", "check_run"),
+        "device": ("DeviceInfo", "choose_device", "list_devices"),
+        "info": ("AnalysisInfo", "ClassShare"),
+        "options": ("AnalysisOptions",),
+        "pipeline": ("analyse",),
+    },
+)

@@ -6,13 +6,15 @@ and ``load_model`` are the three ways to a model: by architecture, by the author
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from engine.lazy import lazy_names
 
 if TYPE_CHECKING:
     from engine.models.card import CardClass, ModelCard, Scaling
     from engine.models.catalog import ModelInfo, find_model, list_models
     from engine.models.checkpoint import load_checkpoint, read_card, save_checkpoint
+    from engine.models.cost import Macs, count_macs
     from engine.models.loaded import LoadedModel, load_model
     from engine.models.output import PixelMaps, TokenOutput
     from engine.models.registry import architectures, create, from_reference, register
@@ -20,12 +22,14 @@ if TYPE_CHECKING:
 __all__ = [
     "CardClass",
     "LoadedModel",
+    "Macs",
     "ModelCard",
     "ModelInfo",
     "PixelMaps",
     "Scaling",
     "TokenOutput",
     "architectures",
+    "count_macs",
     "create",
     "find_model",
     "from_reference",
@@ -37,22 +41,15 @@ __all__ = [
     "save_checkpoint",
 ]
 
-_HOMES = {
-    "card": ("CardClass", "ModelCard", "Scaling"),
-    "catalog": ("ModelInfo", "find_model", "list_models"),
-    "checkpoint": ("load_checkpoint", "read_card", "save_checkpoint"),
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "card": ("CardClass", "ModelCard", "Scaling"),
+        "catalog": ("ModelInfo", "find_model", "list_models"),
+        "checkpoint": ("load_checkpoint", "read_card", "save_checkpoint"),
+        "cost": ("Macs", "count_macs"),
     "loaded": ("LoadedModel", "load_model"),
-    "output": ("PixelMaps", "TokenOutput"),
-    "registry": ("architectures", "create", "from_reference", "register"),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+        "output": ("PixelMaps", "TokenOutput"),
+        "registry": ("architectures", "create", "from_reference", "register"),
+    },
+)
