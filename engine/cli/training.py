@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command("train")(train_command)
     app.command("evaluate")(evaluate_command)
+    app.command("compare")(compare_command)
 
 
 def train_command(
@@ -105,6 +106,56 @@ def evaluate_command(
         print_json({**about, **report.as_plain()})
     else:
         _print(report, f"{loaded.card.name}, {split} split")
+
+
+def compare_command(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL…", help="Models of the same classes: names or files.")],
+    data: Annotated[Path, typer.Option(help="The folder that the recipe's data folders lie in.")],
+    split: Annotated[str, typer.Option(help="train, validation, or test where the data has one.")] = "validation",
+    recipe: Annotated[
+        str | None, typer.Option(help="The recipe that describes the data; by default the first model's own.")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a setting of the recipe.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    write: Annotated[bool, typer.Option(help="Put the table on the card of every checkpoint given.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a model.")] = False,
+) -> None:
+    """Compare models on equal terms: scores, tokens, arithmetic, images a second."""
+    need_training_extra()
+    from engine.inference.device import choose_device
+    from engine.models.catalog import find_model
+    from engine.models.loaded import load_model
+    from engine.training.compare import compare, write_comparison
+    from engine.training.evaluate import recipe_of
+    from engine.training.recipe import find_recipe, load_recipe
+
+    target = choose_device(device).torch_device
+    loaded = [load_model(model, device=target) for model in models]
+    described = load_recipe(find_recipe(recipe if recipe is not None else recipe_of(loaded[0].card)), set_ or ())
+    with Progress(console=Console(stderr=True), disable=as_json, transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, share: float) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=1.0)
+            bars.update(tasks[what], completed=share)
+
+        rows = compare(loaded, described, data, split, progress=show)
+    for model in models if write else ():
+        path = find_model(model).path
+        write_comparison(path, rows)
+        say(f"wrote the table on the card of {path}")
+    if as_json:
+        for row in rows:
+            print_json(row)
+        return
+    table = Table(title=f"{described.name}, {split} split")
+    table.add_column("model")
+    for key in rows[0].figures:
+        table.add_column(key.replace("_", " "), justify="right")
+    for row in rows:
+        table.add_row(row.name, *(str(value) for value in row.figures.values()))
+    Console().print(table)
 
 
 def need_training_extra() -> None:

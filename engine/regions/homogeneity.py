@@ -62,6 +62,11 @@ class Homogeneity:
         return self.whole_entropies / self.labelled if self.labelled else math.nan
 
     @property
+    def classes_explained(self) -> float:
+        """Share of the classes' entropy that the areas take away; 1 where every area is of one class."""
+        return 1 - self.entropies / self.whole_entropies if self.whole_entropies else math.nan
+
+    @property
     def variance_explained(self) -> float:
         """Mean share of the spectral variance that the areas explain; 1 where every area is of one colour."""
         return self.explained / self.varied if self.varied else math.nan

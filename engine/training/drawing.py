@@ -20,6 +20,7 @@ _CELL_PX = 34
 _SMALL_CELL_PX = 16
 _LONG_TABLE = 24
 _MARGIN_PX = 14
+_CONFUSION_TITLE = "predicted, percent of the true class"
 # Anchors of a map from dark to bright whose lightness rises evenly, so that it also reads in grey.
 _HEAT = np.array([(0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164)])
 _BLUES = np.array([(255, 255, 255), (198, 219, 239), (107, 174, 214), (33, 113, 181), (8, 48, 107)])
@@ -41,7 +42,9 @@ def confusion_picture(confusion: np.ndarray, names: Sequence[str]) -> Image.Imag
         shares = np.where(rows > 0, confusion / rows, 0.0)
     wide = max(round(font.getlength(name)) for name in names) + 8
     left, top = _MARGIN_PX + wide + 22, _MARGIN_PX + wide + 22
-    picture = Image.new("RGB", (left + count * cell + _MARGIN_PX, top + count * cell + _MARGIN_PX), _WHITE)
+    middle = left + count * cell / 2
+    reach = max(count * cell / 2, font.getlength(_CONFUSION_TITLE) / 2)
+    picture = Image.new("RGB", (round(middle + reach) + _MARGIN_PX, top + count * cell + _MARGIN_PX), _WHITE)
     pen = ImageDraw.Draw(picture)
     colours = _mapped(shares, _BLUES)
     for row in range(count):
@@ -54,9 +57,7 @@ def confusion_picture(confusion: np.ndarray, names: Sequence[str]) -> Image.Imag
                 pen.text((x + cell / 2, y + cell / 2), f"{100 * share:.0f}", fill=ink, font=small, anchor="mm")
         pen.text((left - 6, top + row * cell + cell / 2), names[row], fill=_INK, font=font, anchor="rm")
     _upright(picture, [(left + col * cell + cell // 2, name) for col, name in enumerate(names)], top - 6, font)
-    pen.text(
-        (left + count * cell / 2, _MARGIN_PX), "predicted, percent of the true class", fill=_INK, font=font, anchor="mt"
-    )
+    pen.text((middle, _MARGIN_PX), _CONFUSION_TITLE, fill=_INK, font=font, anchor="mt")
     _upright(picture, [(_MARGIN_PX + 6, "true")], top + count * cell // 2 + 14, font)
     return picture
 

@@ -57,6 +57,7 @@ def _figures(value: Homogeneity) -> dict[str, float | None]:
         "areas_an_image": value.areas_an_image,
         "class_entropy_bits": value.entropy_bits,
         "class_entropy_bits_of_whole": value.whole_entropy_bits,
+        "classes_explained": value.classes_explained,
         "variance_explained": value.variance_explained,
     }
     return {key: round(number, 4) if np.isfinite(number) else None for key, number in figures.items()}
@@ -67,6 +68,7 @@ def _rows(figures: dict[str, dict[str, float | None]]) -> tuple[tuple[str, ...],
         ("areas_an_image", "tokens that hold pixels"),
         ("class_entropy_bits", "entropy of classes under a token, bits"),
         ("class_entropy_bits_of_whole", "entropy of classes in the image, bits"),
+        ("classes_explained", "share of that entropy explained"),
         ("variance_explained", "spectral variance explained"),
     )
     rows = ((title, *(_shown(column[key]) for column in figures.values())) for key, title in titles)

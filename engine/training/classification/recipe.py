@@ -59,6 +59,22 @@ class ListSource(Part):
     memory: bool = True
 
 
+class RandAugment(Part):
+    """Random operations in a row (Cubuk et al. 2020); the defaults are what is written ``rand-m9-mstd0.5-inc1``.
+
+    Attributes:
+        operations: How many in a row.
+        magnitude: How strong, 0 to 10.
+        deviation: Standard deviation of the magnitude.
+        chance: Of each operation to be carried out.
+    """
+
+    operations: int = Field(default=2, ge=1)
+    magnitude: float = Field(default=9.0, ge=0, le=10)
+    deviation: float = Field(default=0.5, ge=0)
+    chance: float = Field(default=0.5, ge=0, le=1)
+
+
 class SceneAugmentation(Part):
     """How training samples are made of pictures.
 
@@ -76,6 +92,7 @@ class SceneAugmentation(Part):
         contrast: Largest change of contrast.
         saturation: Largest change of saturation.
         hue: Largest change of hue, as a share of the circle.
+        rand_augment: Further random operations; None carries none out.
         erase: Chance that a box of the sample is replaced by noise (Zhong et al. 2020).
         erase_area: Smallest and largest share of the sample that the box covers.
         mixup: Alpha of the Beta distribution that pairs of samples are mixed by (Zhang et al. 2018); 0 is off.
@@ -97,6 +114,7 @@ class SceneAugmentation(Part):
     contrast: float = Field(default=0.0, ge=0, lt=1)
     saturation: float = Field(default=0.0, ge=0, lt=1)
     hue: float = Field(default=0.0, ge=0, le=0.5)
+    rand_augment: RandAugment | None = None
     erase: float = Field(default=0.0, ge=0, le=1)
     erase_area: tuple[float, float] = (0.02, 1 / 3)
     mixup: float = Field(default=0.0, ge=0)

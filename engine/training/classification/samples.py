@@ -12,6 +12,7 @@ from torch import Tensor
 from engine.errors import TrainingError
 from engine.models.scenes import fit_scene
 from engine.training.classification.pictures import Picture, PictureSet
+from engine.training.classification.rand_augment import rand_augmented
 from engine.training.classification.recipe import ClassificationRecipe, SceneAugmentation
 from engine.training.data import Measured, Sample, Samples, pass_order
 from engine.training.transforms import colour_jitter, crop_box, gaussian_blur, quarter_turn, resize
@@ -84,7 +85,10 @@ def augmented(rng: np.random.Generator, image: Tensor, how: SceneAugmentation) -
         image = image.flip(-2)
     if rng.random() < how.blur:
         image = gaussian_blur(image, how.blur_kernel, float(rng.uniform(*how.blur_sigma)))
-    return colour_jitter(rng, image, how.brightness, how.contrast, how.saturation, how.hue).contiguous()
+    image = colour_jitter(rng, image, how.brightness, how.contrast, how.saturation, how.hue)
+    if how.rand_augment is not None:
+        image = rand_augmented(rng, image, how.rand_augment)
+    return image.contiguous()
 
 
 class MeasuredScenes(Measured):

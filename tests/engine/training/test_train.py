@@ -153,3 +153,33 @@ def test_the_command_line_trains_and_evaluates(recipe_file: Path, tile_root: Pat
     assert (report / "table.csv").read_text().splitlines()[0] == "class,iou,accuracy"
     result = CliRunner().invoke(app, [*arguments[:-2], "--json"])
     assert json.loads(result.stdout.splitlines()[-1])["miou"] == saved["miou"]
+
+
+def test_twins_are_compared_on_equal_terms_and_the_table_goes_on_their_cards(
+    recipe_file: Path, tile_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import engine.training.compare as compare_module
+
+    monkeypatch.setattr(compare_module, "_TIMED_S", 0.0)
+    twin = tmp_path / "twin.yaml"
+    config = "{image_size: 32, embed_dim: 16, depth: 1, num_heads: 2, dense_channels: [8, 8, 8, 8], head_dim: 8, "
+    config += "out_layers: [0, 0, 0, 0]}"
+    twin.write_text(f"extends: tiny\nname: twin\narchitecture: patch_segmenter\nconfig: {config}\n", encoding="utf-8")
+    files = []
+    for recipe in (recipe_file, twin):
+        trained = train(load_recipe(recipe), tile_root, tmp_path / recipe.stem)
+        assert trained is not None
+        files.append(str(trained.checkpoint))
+    arguments = ["compare", *files, "--data", str(tile_root), "--recipe", str(recipe_file), "--write", "--json"]
+    result = CliRunner().invoke(build_app(), arguments)
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["name"] for row in rows] == ["tiny", "twin"]
+    assert [row["figures"]["tokens"] for row in rows] == [4, 4]
+    for file, row in zip(files, rows, strict=True):
+        card = read_card(Path(file))
+        assert [rival.name for rival in card.comparison] == ["tiny", "twin"]
+        assert row["figures"]["miou"] == card.metrics["validation"]["miou"]
+        assert row["figures"]["gmac"] >= 0
+        assert row["figures"]["images_per_s"] > 0
+    assert all(load_model(file).card.comparison for file in files)

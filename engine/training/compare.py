@@ -1,0 +1,104 @@
+"""Models on equal terms: score, tokens, arithmetic and speed of each, as a table that cards carry.
+
+Guarantees: all are scored on the same split by the same code and timed one after the other on the same device, at
+their own windows; a model is never compared on data whose classes are not its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.models.card import ModelCard, Rival
+from engine.models.checkpoint import load_checkpoint, save_checkpoint
+from engine.models.cost import count_macs
+from engine.models.loaded import LoadedModel
+from engine.models.registry import create
+from engine.training.evaluate import evaluate
+from engine.training.recipe import Recipe
+
+TIMED_BATCH = 8
+_WARM_BATCHES = 2
+_TIMED_S = 4.0
+
+
+def compare(
+    models: Sequence[LoadedModel],
+    recipe: Recipe,
+    data_root: Path,
+    split: str = "validation",
+    *,
+    progress: Callable[[str, float], None] | None = None,
+) -> tuple[Rival, ...]:
+    """Score and time models.
+
+    Args:
+        models: The models, on the device to time them on.
+        recipe: Describes the data.
+        data_root: The folder that the recipe's data folders lie in.
+        split: The split to score them on.
+        progress: Called with a model's name and the share of its scoring done.
+
+    Raises:
+        TrainingError: The data are missing, or are not for one of the models.
+    """
+    return tuple(_rival(model, recipe, data_root, split, progress) for model in models)
+
+
+def write_comparison(path: Path, rows: Sequence[Rival]) -> ModelCard:
+    """Put a table of rivals on a checkpoint's card; its weights stay.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read.
+        OutputError: It cannot be written.
+    """
+    module, card = load_checkpoint(path)
+    card = card.model_copy(update={"comparison": tuple(rows)})
+    save_checkpoint(path, module, card)
+    return card
+
+
+def images_per_s(model: LoadedModel, edge_px: int, batch: int = TIMED_BATCH) -> float:
+    """Images a model answers a second, normalisation included: median over batches of random pixels."""
+    images = torch.randint(0, 255, (batch, len(model.card.bands), edge_px, edge_px), dtype=torch.uint8)
+    images = images.to(model.device)
+    times: list[float] = []
+    started = time.perf_counter()
+    while len(times) < _WARM_BATCHES + 3 or time.perf_counter() - started < _TIMED_S:
+        begun = time.perf_counter()
+        model(model.normalise(images))
+        if model.device.type == "cuda":
+            torch.cuda.synchronize(model.device)
+        times.append(time.perf_counter() - begun)
+    steady = sorted(times[_WARM_BATCHES:])
+    return batch / steady[len(steady) // 2]
+
+
+def _rival(
+    model: LoadedModel, recipe: Recipe, root: Path, split: str, progress: Callable[[str, float], None] | None
+) -> Rival:
+    card = model.card
+
+    def tell(_: str, share: float) -> None:
+        if progress is not None:
+            progress(card.name, share)
+
+    report = evaluate(model, recipe, root, split, extras=(), progress=tell)
+    edge = card.window_px
+    with torch.random.fork_rng(devices=[]):  # counted as built, before norms are folded
+        plain, probe = create(card.architecture, **card.config).eval(), torch.zeros(1, len(card.bands), edge, edge)
+    figures: dict[str, Any] = {
+        "split": split,
+        **{key: round(value, 4) for key, value in report.headline.items()},
+        "tokens": card.token_count,
+        "parameters_m": round(sum(p.numel() for p in plain.parameters()) / 1e6, 3),
+        "gmac": round(count_macs(plain, probe).total / 1e9, 3),
+        "window_px": edge,
+        "images_per_s": round(images_per_s(model, edge), 2),
+        "device": str(model.device),
+    }
+    return Rival(name=card.name, note=card.title, figures=figures)
