@@ -159,7 +159,7 @@ class MetaBody(nn.Module):
                 c = c.expand(len(images), -1, -1) if index == 0 else c
             for block in self.stages[index]:  # type: ignore[attr-defined]
                 final = block is last_look
-                tell = telling and (not dense or not final or look)
+                tell = telling and (not dense or (block.looks and (look or not final)))
                 x, c, seen = block(x, c, tell, final and look)
                 if final:
                     weights, looked_at = seen, (x.shape[1], x.shape[2])

@@ -176,6 +176,16 @@ def test_dense_maps_have_the_stated_channels_and_strides(name):
     ]
 
 
+@pytest.mark.parametrize("kinds", [("C", "D", "D", "S", "S"), ("C", "S", "D", "S", "S")])
+def test_standard_blocks_of_a_dense_form_leave_the_tokens_alone(kinds):
+    model = live(create("lemevit_tiny_dense", **SMALL | {"kinds": kinds}))
+    told = {}
+    for index, stage in enumerate(model.stages):
+        stage[0].register_forward_hook(lambda _m, args, out, i=index: told.update({i: out[1] is not args[1]}))
+    run(model, torch.rand(1, 3, 32, 32))
+    assert told == {0: True, 1: kinds[1] == "D", 2: False, 3: False, 4: False}
+
+
 def scene_weights(**config):
     return classifier(**config).state_dict()
 
