@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -32,44 +31,46 @@ def cut_patches(layout: Layout, keys: Tensor, cuts: int) -> Tensor:
 
     Args:
         layout: The tree.
-        keys: Order of the patches that can be cut, ``[B, N + 1]``.
+        keys: Order of the patches that can be cut, ``[B, N]``.
         cuts: How many are cut, the same number in each image.
 
     Returns:
-        ``[B, N + 1]`` booleans, the last column False.
+        ``[B, N]`` booleans.
     """
     if cuts == 0:
         return torch.zeros_like(keys, dtype=torch.bool)
     latest = path_max(keys, layout.grids[:-1])
     edge = _kth_smallest(latest, cuts)
-    cut = (latest < edge) | (keys == edge)
-    missing = cuts - cut.sum(dim=1, keepdim=True)
+    cut = latest < edge
+    missing = cuts - 1 - cut.sum(dim=1, keepdim=True)
+    held = edge & NUMBER
     most = int(missing.max())
-    if most == 0:
-        return cut
-    below = _below(layout, edge & NUMBER)
-    chosen = _cut_below(keys.gather(1, below), missing, most, len(layout.grids) - 2)
-    return cut.scatter(1, below, cut.gather(1, below) | chosen)
+    if most:
+        below = _below(layout, held)  # none of these is cut yet: what holds up their root holds them up
+        cut.scatter_(1, below, _cut_below(keys.gather(1, below), missing, most, len(layout.grids) - 2))
+    return cut.scatter_(1, held, True)
 
 
 def path_max(keys: Tensor, grids: Sequence[tuple[int, int]]) -> Tensor:
     """Largest key on the path from each patch's root down to itself.
 
     Args:
-        keys: ``[B, N]``, at least as many as the grids have cells.
+        keys: ``[B, N]``.
         grids: Rows and columns of the levels, coarse to fine, each twice the one before.
     """
     latest = keys.clone()
-    start = 0
-    for (rows, cols), (fine_rows, fine_cols) in pairwise(grids):
-        middle = start + rows * cols
-        stop = middle + fine_rows * fine_cols
-        parents = latest[:, start:middle].view(-1, rows, 1, cols, 1).expand(-1, -1, -1, -1, 2)
-        parents = parents.reshape(-1, rows, 1, fine_cols)
-        children = latest[:, middle:stop].view(-1, rows, 2, fine_cols)
-        torch.maximum(children, parents, out=children)
-        start = middle
+    levels = torch.split(latest, [rows * cols for rows, cols in grids], dim=1)
+    for grid, parents, children in zip(grids[:-1], levels[:-1], levels[1:], strict=True):
+        torch.maximum(children, parents.index_select(1, _parents(grid, keys.device)), out=children)
     return latest
+
+
+@lru_cache(maxsize=64)
+def _parents(grid: tuple[int, int], device: torch.device) -> Tensor:
+    """For each part of the patches of a grid, row by row, the patch it is a part of."""
+    rows, cols = grid
+    row = torch.arange(2 * rows, device=device) // 2 * cols
+    return (row[:, None] + torch.arange(2 * cols, device=device) // 2).view(-1)
 
 
 def _cut_below(keys: Tensor, missing: Tensor, most: int, depth: int) -> Tensor:
@@ -78,19 +79,21 @@ def _cut_below(keys: Tensor, missing: Tensor, most: int, depth: int) -> Tensor:
     first = torch.full_like(missing, FIRST)
     chosen: Tensor | None = None
     latest = path_max(keys, grids)
-    while True:
+    for level in range(depth):
         ordered = torch.cat((first, latest.topk(most, dim=1, largest=False).values), dim=1)
         edge = ordered.gather(1, missing)
         last = keys == edge
-        new = (latest < edge) | last
-        chosen = new if chosen is None else chosen | new
+        new = (latest < edge).logical_or_(last)
+        chosen = new if chosen is None else chosen.logical_or_(new)
         missing = missing - new.sum(dim=1, keepdim=True)
         most = int(missing.max())
         if most == 0:
-            return chosen
+            break
         inside = (latest == edge) > last
-        latest = path_max(torch.where(inside, keys, FIRST), grids)
+        latest = keys if level == depth - 2 else path_max(torch.where(inside, keys, FIRST), grids)
         latest = torch.where(inside, latest, NEVER)
+    assert chosen is not None
+    return chosen
 
 
 def _kth_smallest(values: Tensor, k: int) -> Tensor:
@@ -104,7 +107,7 @@ def _below(layout: Layout, number: Tensor) -> Tensor:
     columns = layout.offsets[-2] * ((4 ** (len(layout.grids) - 1) - 1) // 3)
     if columns > _CACHED_COLUMNS:
         return _places_below(layout, number)
-    return _places_table(layout, number.device)[number.squeeze(1)]
+    return _places_table(layout, number.device).index_select(0, number.view(-1))
 
 
 @lru_cache(maxsize=16)
@@ -113,7 +116,7 @@ def _places_table(layout: Layout, device: torch.device) -> Tensor:
 
 
 def _places_below(layout: Layout, number: Tensor) -> Tensor:
-    """Columns of the patches below one patch of each image; the last column of the keys where there are none.
+    """Columns of the patches below one patch of each image; that patch's own where there are none.
 
     Args:
         layout: The tree.
@@ -126,7 +129,6 @@ def _places_below(layout: Layout, number: Tensor) -> Tensor:
     levels = len(layout.grids) - 1
     depth = levels - 1
     starts = torch.tensor(layout.offsets[:levels], device=device)
-    nothing = layout.offsets[levels]
     level = torch.bucketize(number, starts, right=True) - 1
     cols = torch.tensor([grid[1] for grid in layout.grids[:levels]], device=device)
     place = number - starts[level]
@@ -139,5 +141,5 @@ def _places_below(layout: Layout, number: Tensor) -> Tensor:
         target = target.clamp_max(levels - 1)
         first = starts[target] + (row << down) * cols[target] + (col << down)
         within = (edge[:, None] * cols[target].unsqueeze(2) + edge).flatten(1)
-        parts.append(torch.where(real, first + within, nothing))
+        parts.append(torch.where(real, first + within, number))
     return torch.cat(parts, dim=1)

@@ -4,13 +4,14 @@ The lowest score goes first; among equal scores the larger patch, then the upper
 they are given (float32 and below, or float64), plus and minus infinity included; minus zero equals zero.
 
 Guarantees: a key is ``int64``, its order is the rule, and its lower 32 bits are the patch's number (coarse to fine,
-row by row); patches outside the image have :data:`NEVER`, and one column more than there are patches is "no patch".
+row by row); patches outside the image have :data:`NEVER`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -25,11 +26,11 @@ NEVER = (1 << 63) - 1
 NUMBER = (1 << 32) - 1
 """Mask of a patch's number in its key."""
 
-_SMALLEST = -(1 << 31)
+_MAGNITUDE = (1 << 31) - 1
 
 
 def order_keys(layout: Layout, scores: Mapping[int, Tensor], batch: int) -> Tensor:
-    """Keys of all patches that can be cut, coarse to fine, ``[batch, count + 1]``.
+    """Keys of all patches that can be cut, coarse to fine, ``[batch, count]``.
 
     Raises:
         OptionError: Scores are missing, have another shape or hold NaN.
@@ -38,7 +39,7 @@ def order_keys(layout: Layout, scores: Mapping[int, Tensor], batch: int) -> Tens
     count = layout.offsets[len(levels)]
     if not levels:
         device = next(iter(scores.values())).device if scores else "cpu"
-        return torch.full((batch, 1), NEVER, device=device)
+        return torch.empty((batch, 0), dtype=torch.int64, device=device)
     levels = _on_one_device(levels)
     if not layout.whole:
         levels = [
@@ -46,14 +47,13 @@ def order_keys(layout: Layout, scores: Mapping[int, Tensor], batch: int) -> Tens
             for values, (rows, cols) in zip(levels, layout.grids, strict=False)
         ]
     flat = torch.cat([values.reshape(batch, -1) for values in levels], dim=1)
-    if flat.is_floating_point() and flat.dtype != torch.float64:
-        ranks = _float_order(flat.float())
-    else:
-        ranks = _dense_order(flat.double())
     if not math.isfinite(float(flat.sum())):  # NaN anywhere makes the sum NaN; so may infinities, hence the closer look
         check_numbers(layout, levels)
-    keys = torch.full((batch, count + 1), NEVER, device=flat.device)
-    torch.add(torch.arange(count, device=flat.device), ranks, alpha=1 << 32, out=keys[:, :-1])
+    if flat.is_floating_point() and flat.dtype != torch.float64:
+        ranks = _float_order(flat if flat.dtype == torch.float32 else flat.float())
+    else:
+        ranks = _dense_order(flat.double())
+    keys = torch.add(counted(count, flat.device), ranks, alpha=1 << 32)
     if not layout.whole:
         start = layout.offsets
         for level in range(len(levels)):
@@ -62,10 +62,16 @@ def order_keys(layout: Layout, scores: Mapping[int, Tensor], batch: int) -> Tens
     return keys
 
 
+@lru_cache(maxsize=16)
+def counted(count: int, device: torch.device, step: int = 1) -> Tensor:
+    """0, step, 2 step, … as many as ``count``; not to be written to."""
+    return torch.arange(0, count * step, step, device=device)
+
+
 def _float_order(values: Tensor) -> Tensor:
-    """Integers in the order of float32 values: their bits, those of negative ones mirrored, so that -0 is 0."""
-    bits = values.view(torch.int32)
-    return torch.where(bits < 0, _SMALLEST - bits, bits)
+    """Integers in the order of float32 values (which are used up): their bits, those of negative ones inverted."""
+    bits = values.add_(0.0).view(torch.int32)  # adding zero makes -0 the same as 0
+    return (bits >> 31).bitwise_and_(_MAGNITUDE).bitwise_xor_(bits)
 
 
 def _dense_order(values: Tensor) -> Tensor:

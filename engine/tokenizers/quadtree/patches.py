@@ -4,8 +4,8 @@ Shrinking is the published one, bilinear without antialiasing: by 2 the mean of 
 the middle 2 x 2 of each cell; with ``antialias`` the mean of the whole cell. Roots that hang over the edge see the edge
 pixels repeated; patches wholly outside are zero.
 
-Guarantees: :func:`chosen_pixels` reads the pixels of chosen patches only, and gives bit for bit what cutting up the
-whole image at every scale (:func:`all_pixels`) and choosing afterwards gives.
+Guarantees: :func:`chosen_pixels` reads the pixels of chosen patches only, and gives what cutting up the whole image at
+every scale (:func:`all_pixels`) and choosing afterwards gives, of float32 bit for bit.
 """
 
 from __future__ import annotations
@@ -80,19 +80,21 @@ def chosen_pixels(images: Tensor, boxes: Tensor, min_size: int, max_size: int, *
     planes = torch.arange(batch, device=images.device).repeat_interleave(boxes.shape[1]) * bands
     every = torch.arange(min_size, device=images.device)
     small = size == min_size  # most are; the others read one and the same corner here and are written over below
-    out = _rows(padded, planes * small, left * small, top * small, every, min_size)
-    out = out.view(-1, bands, min_size, min_size)
+    place = _runs(padded, planes * small, left * small, top * small, every, min_size)
+    out = padded.view(-1, min_size).index_select(0, place).view(-1, bands, min_size, min_size)
     for scale in range(1, len(layout.sizes)):
         factor = 1 << scale
         at = (size == factor * min_size).nonzero()[:, 0]
         middle = not antialias and factor > 2
         within = torch.arange(factor // 2 - 1, factor // 2 + 1) if middle else torch.arange(factor)
         lines = (factor * every[:, None] + within.to(images.device)).flatten()
-        rows = _rows(padded, planes[at], left[at], top[at], lines, factor * min_size)
-        cells = rows.view(len(at), bands, min_size, len(within), min_size, factor)
+        run = factor * min_size
+        place = _runs(padded, planes[at], left[at], top[at], lines, run)
+        pairs = F.embedding_bag(place.view(-1, 2), padded.view(-1, run), mode="sum")  # read and added in one go
+        cells = pairs.view(len(at), bands, min_size, len(within) // 2, min_size, factor)
         if middle:
             cells = cells[..., within[0] : within[-1] + 1]
-        out.index_copy_(0, at, mean_of_cells(cells))
+        out.index_copy_(0, at, mean_of_cells(cells).mul_(0.5))
     if not layout.whole:
         beyond = (left >= layout.width) | (top >= layout.height)
         out = out.masked_fill(beyond.view(-1, 1, 1, 1), 0)
@@ -147,16 +149,15 @@ def pad_to_roots(images: Tensor, layout: Layout) -> Tensor:
     return F.pad(images, extra, mode="replicate")
 
 
-def _rows(padded: Tensor, planes: Tensor, left: Tensor, top: Tensor, lines: Tensor, run: int) -> Tensor:
-    """Runs of ``run`` pixels: for each patch those of its ``lines``, band by band; ``left`` is a multiple of ``run``.
+def _runs(padded: Tensor, planes: Tensor, left: Tensor, top: Tensor, lines: Tensor, run: int) -> Tensor:
+    """Numbers of the runs of ``run`` pixels that patches are made of: for each those of its lines, band by band.
 
-    Whole runs are memory in one piece, so this copies as fast as memory allows.
+    ``left`` is a multiple of ``run``. Whole runs are memory in one piece, which is copied as fast as memory allows.
     """
     _, bands, height, width = padded.shape
     first = (planes * height + top) * (width // run) + left // run
     ahead = torch.arange(bands, device=padded.device)[:, None] * height + lines
-    place = first[:, None] + ahead.view(-1) * (width // run)
-    return padded.view(-1, run).index_select(0, place.view(-1))
+    return (first[:, None] + ahead.view(-1) * (width // run)).view(-1)
 
 
 def mean_of_cells(cells: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def _redrawn(picture: Tensor, boxes: Tensor, min_size: int, style: Style) -> Ten
     source = picture[:, rows][:, :, cols]
     target = source.clone() if style == "blur" else torch.full_like(source, _WHITE)
     inside = (boxes[:, 0] < width) & (boxes[:, 1] < height)
-    for size in boxes[:, 2].unique().tolist():
+    for size in torch.unique(boxes[:, 2]).tolist():
         left, top = boxes[inside & (boxes[:, 2] == size), :2].unbind(1)
         place = (top // size, left // size)
         patches = _tiles(source, size)[place]

@@ -59,7 +59,7 @@ def run_tensor(layout: Layout, scores: Scores, batch: int, cuts: int) -> Tensor:
     keys = order_keys(layout, scores, batch)
     device = keys.device
     boxes = all_boxes(layout, device)
-    keys = _padded(keys[:, :-1], len(boxes))
+    keys = _padded(keys, len(boxes))
     children = _raster_children(layout, device)
     roots = layout.min_patches
     open_keys = torch.full((batch, roots + 4 * cuts), NEVER, device=device)
@@ -85,7 +85,7 @@ def run_z_curve(layout: Layout, scores: Scores, batch: int, cuts: int) -> Tensor
     keys = order_keys(layout, scores, batch)
     device = keys.device
     boxes = all_boxes(layout, device)
-    keys = _padded(keys[:, :-1], len(boxes) + 1)
+    keys = _padded(keys, len(boxes) + 1)
     places = _z_places(layout, device)
     z_keys = keys[:, places]
     active = torch.zeros_like(z_keys, dtype=torch.bool)

@@ -16,7 +16,7 @@ from torch import Tensor
 from engine.errors import OptionError
 from engine.tokenizers.quadtree.fast import cut_patches
 from engine.tokenizers.quadtree.layout import Layout, image_layout
-from engine.tokenizers.quadtree.order import order_keys
+from engine.tokenizers.quadtree.order import counted, order_keys
 from engine.tokenizers.quadtree.patches import Patches, all_pixels, chosen_pixels
 from engine.tokenizers.quadtree.runners import run_dict, run_tensor, run_z_curve
 
@@ -100,20 +100,19 @@ def run_fast(layout: Layout, scores: Mapping[int, Tensor], batch: int, cuts: int
 
 
 def boxes_of(layout: Layout, cut: Tensor) -> Tensor:
-    """Boxes ``[B, P, 3]`` left when the patches ``cut`` ``[B, N + 1]`` are cut, as many in each image."""
+    """Boxes ``[B, P, 3]`` left when the patches ``cut`` ``[B, N]`` are cut, as many in each image."""
     batch = cut.shape[0]
-    pairs = cut.to(torch.int16) * 0x0101  # two booleans side by side: whole words are copied many times faster
+    grids = layout.grids[:-1]
+    counts = [rows * cols for rows, cols in grids]
+    pairs = cut.to(torch.int16).mul_(0x0101)  # two booleans side by side: whole words are copied many times faster
     kept: list[Tensor] = []
     there: Tensor | None = None
-    for level, (rows, cols) in enumerate(layout.grids[:-1]):
-        place = slice(layout.offsets[level], layout.offsets[level + 1])
-        own = cut[:, place]
+    for (rows, cols), own, pair in zip(grids, torch.split(cut, counts, 1), torch.split(pairs, counts, 1), strict=True):
         kept.append(~own if there is None else there > own)
-        parts = pairs[:, place].view(batch, rows, 1, cols).expand(-1, -1, 2, -1).contiguous()
-        there = parts.view(torch.bool).view(batch, -1)
-    kept.append(cut.new_ones(batch, layout.min_patches) if there is None else there)
+        there = pair.view(batch, rows, 1, cols).expand(-1, -1, 2, -1).contiguous().view(torch.bool).view(batch, -1)
+    kept.append(torch.ones(batch, layout.min_patches, dtype=torch.bool, device=cut.device) if there is None else there)
     numbers = _true_places(torch.cat(kept[::-1], dim=1).view(-1)).view(batch, -1)
-    numbers = numbers - torch.arange(0, batch * layout.offsets[-1], layout.offsets[-1], device=cut.device)[:, None]
+    numbers = numbers - counted(batch, cut.device, layout.offsets[-1])[:, None]
     return _boxes_fine_first(layout, cut.device).index_select(0, numbers.view(-1)).view(batch, -1, 3)
 
 
