@@ -6,16 +6,19 @@ machine; annotations are read whole before the first epoch, so that a broken lin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from rasterio.windows import Window
 
 from engine.errors import TrainingError
 from engine.inference.plan import window_starts
 from engine.training.detection.dota import Annotations, read_annotations
-from engine.training.detection.recipe import DetectionRecipe, DotaSource
+from engine.training.detection.drawn.scenes import DRAWABLE, draw_scene
+from engine.training.detection.recipe import DetectionRecipe, DotaSource, DrawnSource
 from engine.training.images import (
     BrokenImageError,
     OnBroken,
@@ -25,7 +28,8 @@ from engine.training.images import (
     read_image,
     skip_or_stop,
 )
-from engine.training.splits import TRAIN, Item, named
+from engine.training.splits import TRAIN, VALIDATION, Item, named
+from engine.training.transforms import quarter_turn, resize
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,28 +60,35 @@ class AnnotatedImage:
     objects: Annotations
 
 
-class ImageSet(Store[AnnotatedFile, AnnotatedImage]):
+class ImageSet(Store[AnnotatedFile | AnnotatedImage, AnnotatedImage]):
     """The images of one source.
 
     Args:
-        files: Where they are read from.
+        files: The images, or where they are read from.
         bands: 1-based bands to read.
         on_broken: What to do about images that cannot be decoded.
         memory: Whether all are read now and kept.
     """
 
     def __init__(
-        self, files: list[AnnotatedFile], bands: tuple[int, ...], on_broken: OnBroken, *, memory: bool
+        self,
+        files: Sequence[AnnotatedFile | AnnotatedImage],
+        bands: tuple[int, ...],
+        on_broken: OnBroken,
+        *,
+        memory: bool,
     ) -> None:
         self._bands = bands
         super().__init__(files, on_broken, memory=memory)
 
-    def decode(self, file: AnnotatedFile) -> AnnotatedImage:
+    def decode(self, file: AnnotatedFile | AnnotatedImage) -> AnnotatedImage:
         """Read an image.
 
         Raises:
             BrokenImageError: It cannot be decoded.
         """
+        if isinstance(file, AnnotatedImage):
+            return file
         return AnnotatedImage(read_image(file.path, self._bands, file.window), file.objects)
 
 
@@ -90,6 +101,11 @@ def load_split(recipe: DetectionRecipe, root: Path, split: str) -> list[ImageSet
     codes = {name: code for code, name in enumerate(recipe.class_names)}
     sets = []
     for source in recipe.data:
+        if isinstance(source, DrawnSource):
+            drawn = _draw(source, recipe, root, split)
+            if drawn:
+                sets.append(ImageSet(drawn, (), recipe.on_broken, memory=True))
+            continue
         files = _find(source, codes, root, split)
         if source.cut_px is not None and split == TRAIN:
             files = [
@@ -151,3 +167,46 @@ def _cut(file: AnnotatedFile, edge: int, overlap: int, on_broken: OnBroken) -> l
                 moved = Annotations(part.corners - (left, top), part.labels, part.difficult)
                 tiles.append(AnnotatedFile(file.path, moved, Window(left, top, right - left, bottom - top)))
     return tiles
+
+
+def _draw(source: DrawnSource, recipe: DetectionRecipe, root: Path, split: str) -> list[AnnotatedImage]:
+    """Draw the scenes of a split."""
+    able = [name for name in recipe.class_names if name in DRAWABLE]
+    if not able:
+        raise TrainingError(
+            "none of the classes can be drawn", where="drawn", remedy=f"Classes to draw are {', '.join(DRAWABLE)}."
+        )
+    if len(recipe.bands) != 3:
+        raise TrainingError("drawn scenes have three bands", where="drawn", remedy="Name red, green and blue as bands.")
+    counts = {TRAIN: (0, source.scenes), VALIDATION: (source.scenes, source.validation)}
+    first, count = counts.get(split, (0, 0))
+    grounds = [path for folder in source.backgrounds for path in _photographs(root / folder)] if count else []
+    codes = np.array([recipe.class_names.index(name) for name in able], np.int64)
+    scenes = []
+    for seed in range(source.first_seed + first, source.first_seed + first + count):
+        rng = np.random.default_rng((seed, 0xBAC))
+        ground = None
+        if grounds and rng.random() < source.background_share:
+            ground = _photograph(rng, grounds[int(rng.integers(len(grounds)))], source.size_px)
+        image, objects = draw_scene(seed, source.size_px, source.gsd_range_m, able, ground)
+        scenes.append(AnnotatedImage(image, Annotations(objects.corners, codes[objects.labels], objects.difficult)))
+    return scenes
+
+
+def _photographs(folder: Path) -> list[Path]:
+    found = list_images(folder) if folder.is_dir() else []
+    if not found:
+        raise TrainingError(
+            "there are no photographs to draw on", where=folder, remedy="Correct `backgrounds` of the data source."
+        )
+    return found
+
+
+def _photograph(rng: np.random.Generator, path: Path, size: int) -> np.ndarray:
+    """A photograph as ground: turned at random, brought to the size."""
+    image = torch.from_numpy(read_image(path, (1, 2, 3))).float() / 255
+    (image,) = quarter_turn(rng, image)
+    edge = min(image.shape[1:])
+    resized = resize(image[:, :edge, :edge].contiguous(), size, size, bicubic=True)
+    ground: np.ndarray = (255 * resized).round().to(torch.uint8).numpy()
+    return ground

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -44,6 +44,30 @@ class DotaSource(Part):
         if self.cut_px is not None and self.cut_overlap_px >= self.cut_px:
             raise ValueError("cut_overlap_px must be smaller than cut_px")
         return self
+
+
+class DrawnSource(Part):
+    """Drawn scenes, made in memory before the training starts; classes that cannot be drawn are not in them.
+
+    Attributes:
+        kind: ``drawn``.
+        scenes: Scenes that train.
+        validation: Further scenes, with the seeds after those, that validate.
+        size_px: Edge of each.
+        first_seed: Seed of the first; the others count up.
+        gsd_range_m: Finest and coarsest metres a pixel.
+        backgrounds: Folders of photographs below the data folder, without objects of the classes.
+        background_share: Share of the scenes that are drawn on one of these.
+    """
+
+    kind: Literal["drawn"]
+    scenes: int = Field(ge=0)
+    validation: int = Field(default=0, ge=0)
+    size_px: int = Field(default=512, ge=64)
+    first_seed: int = 0
+    gsd_range_m: tuple[float, float] = (0.25, 0.8)
+    backgrounds: tuple[str, ...] = ()
+    background_share: float = Field(default=0.5, ge=0, le=1)
 
 
 class ObjectAugmentation(Part):
@@ -105,6 +129,6 @@ class DetectionRecipe(Recipe):
     """
 
     task: Literal["detection"]
-    data: tuple[DotaSource, ...] = Field(min_length=1)
+    data: tuple[Annotated[DotaSource | DrawnSource, Field(discriminator="kind")], ...] = Field(min_length=1)
     augmentation: ObjectAugmentation = ObjectAugmentation()
     teaching: Teaching = Teaching()

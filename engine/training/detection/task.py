@@ -38,10 +38,9 @@ class DetectionTask(Task[DetectionRecipe]):
         """Images of a split."""
         images = MeasuredImages(load_split(recipe, root, split))
         if not len(images):
-            known = sorted({name for source in recipe.data for name in source.split.splits})
-            raise TrainingError(
-                f"the split {split!r} holds no image", where=root, remedy=f"Splits: {', '.join(known)}."
-            )
+            known = {name for source in recipe.data if source.kind == "dota" for name in source.split.splits}
+            named = ", ".join(sorted(known)) or f"{TRAIN}, {VALIDATION}"
+            raise TrainingError(f"the split {split!r} holds no image", where=root, remedy=f"Splits: {named}.")
         return images
 
     def module(
