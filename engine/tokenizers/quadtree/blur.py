@@ -65,13 +65,13 @@ class BandStatistics:
     def of(cls, values: Tensor) -> BandStatistics:
         """Of values ``[C, N]``; where there is none, 0 and 1."""
         if not values.shape[1]:
-            return cls(torch.zeros(len(values)), torch.ones(len(values)))
+            return cls(torch.zeros(len(values)).double(), torch.ones(len(values)).double())
         ordered = values.double().sort(dim=1).values
         at = [round(share * (values.shape[1] - 1)) for share in (0.25, 0.5, 0.75)]
         low, middle, high = (ordered[:, place] for place in at)
         spread = (high - low) / _NORMAL_IQR
         spread = torch.where(spread > 0, spread, ordered.std(dim=1, correction=0))
-        return cls(middle.float(), torch.where(spread > 0, spread, 1.0).float())
+        return cls(middle, torch.where(spread > 0, spread, 1.0))
 
 
 class BandBlur:
@@ -101,8 +101,10 @@ class BandBlur:
         if valid is not None:
             check_valid(valid, layout, len(images))
         found = self.statistics or _statistics_of(images, valid)
-        centre, spread = (x.to(images.device).view(-1, images.shape[1], 1, 1) for x in (found.centre, found.spread))
-        alike = ((images.float() - centre) / spread).clamp(-_CLIP, _CLIP)
+        dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
+        centre = found.centre.to(images.device, dtype).view(-1, images.shape[1], 1, 1)
+        spread = found.spread.to(images.device, dtype).view(-1, images.shape[1], 1, 1)
+        alike = ((images.to(dtype) - centre) / spread).clamp(-_CLIP, _CLIP).float()
         return Scores(hide_empty(blur_scores(alike, layout, valid, self.antialias), layout, valid), self.name)
 
 
