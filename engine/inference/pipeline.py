@@ -1,8 +1,8 @@
 """The run: scene + model -> analysis, as a generator of typed events.
 
 Reader threads cut windows out of the scene, the caller's thread runs them on the device and blends them, a writer
-thread journals finished rows and grows regions; queues between them are short. When the rows are done the maps are
-written while the regions are settled, and ``analysis.json`` last.
+thread journals finished rows, grows regions and hands rows on to the threads that write maps; queues between them are
+short. When the rows are done the regions are settled and drawn, and ``analysis.json`` is written last.
 
 Guarantees: memory follows the scene's width; leaving the loop, ``cancel`` and errors end every thread before
 control returns and lose at most the row of windows in work; the same call goes on from there to the same bytes.
@@ -24,6 +24,7 @@ from engine.inference.detection.run import detect
 from engine.inference.events import Event, Finished
 from engine.inference.finishing import finish_run
 from engine.inference.loop import Cancel, RunLoop
+from engine.inference.maps import RowMaps, map_tags
 from engine.inference.options import AnalysisOptions
 from engine.inference.plan import WindowPlan
 from engine.inference.preparing import prepare_run
@@ -105,8 +106,10 @@ def _analyse(
         work_dir=store.work_dir(),
     )
     areas = ClassAreas(grid, model.card.classes)
+    maps = RowMaps(store.partial, grid, model.card.classes, map_tags(store.info))
+    stack.callback(maps.close)
     with ExitStack() as threads:
-        writer = RowWriter(store, plan, builder, areas)
+        writer = RowWriter(store, plan, builder, areas, maps)
         threads.callback(writer.close)
         reader = prepared.reader()
         threads.callback(reader.close)
@@ -119,7 +122,7 @@ def _analyse(
         threads.callback(workers.close)
         rate = WindowRate(prepared.windows, prepared.windows_done)
         yield from _WindowRun(plan, stage, workers, blender, writer, done, cancel, rate).events(reader)
-    yield from finish_run(store, plan, grid, model.card, builder, areas, cancel, began)
+    yield from finish_run(store, grid, builder, areas, maps, cancel, began)
 
 
 def _space(plan: WindowPlan, classes: int, tokens: int, windows: int) -> int:

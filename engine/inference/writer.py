@@ -1,4 +1,4 @@
-"""Writer thread of a run: finished rows into the journal and into the region builder, in order.
+"""Writer thread of a run: finished rows into the journal, into the region builder and into the maps, in order.
 
 Guarantees: a row is announced after it is on disk; rows reach the builder exactly once, top to bottom, whether they
 were just computed or come from the journal of an interrupted run, so both end in the same bytes; an error stops the
@@ -17,9 +17,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from engine.errors import AnalysisError
 from engine.inference.events import StripWritten
 from engine.inference.info import NODATA_CLASS, NODATA_CONFIDENCE, ClassShare
+from engine.inference.maps import RowMaps
 from engine.inference.plan import PlanWindow, WindowPlan
+from engine.inference.rowfile import RowDamagedError
 from engine.inference.store import LAYERS, RunStore, blocks_of, read_strip
 from engine.models.card import CardClass
 from engine.regions.builder import Strip, WindowTokens
@@ -122,10 +125,11 @@ class RowWriter:
         plan: The windows.
         builder: Where regions are built.
         areas: Where classes are counted.
+        maps: Where final rows are drawn.
     """
 
-    def __init__(self, store: RunStore, plan: WindowPlan, builder: Builder, areas: ClassAreas) -> None:
-        self._store, self._plan, self._builder, self._areas = store, plan, builder, areas
+    def __init__(self, store: RunStore, plan: WindowPlan, builder: Builder, areas: ClassAreas, maps: RowMaps) -> None:
+        self._store, self._plan, self._builder, self._areas, self._maps = store, plan, builder, areas, maps
         self._queue: Queue[ComputedRow | JournalledRow | None] = Queue(_QUEUED_ROWS)
         self._written: Queue[StripWritten] = Queue()
         self._error: BaseException | None = None
@@ -192,9 +196,7 @@ class RowWriter:
         if isinstance(item, ComputedRow):
             windows, maps = self._journal(item)
         else:
-            file = self._store.row(item.row)
-            windows = self._tokens(item.row, *file.read_many(("window_index", "token_maps", "features")))
-            maps = [read_strip(file, name, self._plan.width) for name in LAYERS]
+            windows, maps = self._read(item.row)
         if self._hurry.is_set():
             return
         self._builder.add_row(windows)
@@ -202,6 +204,7 @@ class RowWriter:
             Strip(row_start=start, classes=maps[0], confidence=maps[1], runner_up=maps[2], image=item.image)
         )
         self._areas.add(start, maps[0])
+        self._maps.put(maps[0], maps[1])
         if labels is not None:
             self._store.write_labels(item.row, labels)
         self._written.put(StripWritten(start, stop))
@@ -232,6 +235,18 @@ class RowWriter:
         meta = {"row": item.row, "row_start": start, "row_stop": stop}
         self._store.write_row(item.row, arrays, meta, item.tail)
         return self._tokens(item.row, index, token_maps, item.features), maps
+
+    def _read(self, row: int) -> tuple[list[WindowTokens], list[npt.NDArray[np.uint8]]]:
+        try:
+            file = self._store.row(row)
+            windows = self._tokens(row, *file.read_many(("window_index", "token_maps", "features")))
+            return windows, [read_strip(file, name, self._plan.width) for name in LAYERS]
+        except RowDamagedError as error:
+            raise AnalysisError(
+                f"the journal of the run is damaged: {error}",
+                where=self._store.path,
+                remedy="Run again: the row is redone.",
+            ) from error
 
     def _tokens(
         self, row: int, index: npt.NDArray[np.int64], maps: npt.NDArray[Any], features: npt.NDArray[np.float32]

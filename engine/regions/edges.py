@@ -120,9 +120,9 @@ def follow_edges(owners: Labels, lookup: Labels, bands: Array, colours: Colours,
     fields = _at_borders(label, first_row & 1)
     for turn in range(ROUNDS):
         # All pixels of one colour of the chessboard, then those of the other: no two of either touch.
-        moved = [_half_step(field, *flat, owner.shape[1], turn, len(bands), weight) for field in fields]
+        first, second = (_half_step(field, *flat, owner.shape[1], turn, len(bands), weight) for field in fields)
         if turn + 1 < ROUNDS:
-            fields = _around(*moved, label, first_row & 1)
+            fields = _around(first, second, label, first_row & 1)
     return owner[inside]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ import pyproj
 import shapely
 
 from engine.errors import CancelledError, OutputError
+from engine.regions.ahead import made_ahead
 from engine.regions.polygons import EAST, WEST, Traced, trace_rows
 from engine.scene import Grid
 
@@ -121,10 +122,11 @@ def write_regions(
     spool = PolygonSpool(work_dir / "polygons.wkb", result.count, result.grid)
     try:
         last_row = np.concatenate(([0], result.sums.bbox[:, 1]))
-        for traced in trace_rows(result.rows(), result.grid.width, last_row):
-            spool.add(traced)
-            top = int(traced.segments.row.max(initial=0))
-            step(0.7 * min(1.0, top / result.grid.height))
+        with closing(made_ahead(trace_rows(result.rows(), result.grid.width, last_row))) as parts:
+            for traced in parts:
+                spool.add(traced)
+                top = int(traced.segments.row.max(initial=0))
+                step(0.7 * min(1.0, top / result.grid.height))
         with pq.ParquetWriter(temporary, _schema(result), **_ENCODING) as writer:
             for start in range(0, max(result.count, 1), ROW_GROUP):
                 stop = min(start + ROW_GROUP, result.count)

@@ -1,4 +1,4 @@
-"""Label rasters -> polygons along pixel edges, traced in numpy, streaming from top to bottom.
+"""Label rasters -> polygons along pixel edges, traced as arrays, streaming from top to bottom.
 
 Borders are cut into *segments*: maximal straight pieces with the same two labels on either side. Ends of segments
 are exactly the lattice points where a border turns or a third label joins, so every polygon has a vertex wherever any
@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 from affine import Affine
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components
+
+from engine.jit import kernel
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -284,29 +284,27 @@ def _successors(segments: Segments) -> Ints:
     return follow
 
 
+@kernel
 def _walk(follow: Ints) -> tuple[Ints, Ints]:
     """Order segments along their rings.
 
     Returns:
         Segments ring by ring, and the ring of each.
     """
-    count = follow.size
-    graph = csr_array((np.ones(count, np.int8), follow, np.arange(count + 1)), shape=(count, count))
-    rings, member = connected_components(graph, directed=True, connection="weak")
-    starts = np.empty(rings, np.int64)
-    starts[member[::-1]] = np.arange(count - 1, -1, -1)
-    tree = csr_array(
-        (
-            np.ones(count + rings, np.int8),
-            np.concatenate((follow, starts)),
-            np.append(np.arange(count + 1), count + rings),
-        ),
-        shape=(count + 1, count + 1),
-    )
-    levels = breadth_first_order(tree, count, directed=True, return_predecessors=False)[1:]
-    order = np.argsort(member[levels], kind="stable")
-    sequence = levels[order].astype(np.int64)
-    return sequence, member[sequence].astype(np.int64)
+    sequence, ring = np.empty(follow.size, np.int64), np.empty(follow.size, np.int64)
+    walked = np.zeros(follow.size, np.bool_)
+    count, rings = 0, 0
+    for first in range(follow.size):
+        if walked[first]:
+            continue
+        segment = first
+        while not walked[segment]:
+            walked[segment] = True
+            sequence[count], ring[count] = segment, rings
+            count += 1
+            segment = follow[segment]
+        rings += 1
+    return sequence, ring
 
 
 def _doubled_areas(segments: Segments, sequence: Ints, ring: Ints) -> Array:

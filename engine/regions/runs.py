@@ -47,9 +47,9 @@ class Runs:
             raster: What is summed.
         """
         exact = raster.dtype.kind in "iu" and raster.dtype.itemsize <= 2
-        total, squares = (np.zeros(count, np.int64 if exact else np.float64) for _ in range(2))
-        add_values(self.starts, self.lengths, areas, raster.reshape(-1), total, squares)
-        return total.astype(np.float64), squares.astype(np.float64)
+        found: Array = np.zeros((2, count), np.int64 if exact else np.float64)
+        add_values(self.starts, self.lengths, areas, raster.reshape(-1), found[0], found[1])
+        return found[0].astype(np.float64), found[1].astype(np.float64)
 
     def histogram(self, areas: Ints, count: int, raster: Array, codes: int) -> Array:
         """Pixels of each area by code, ``[count, codes]`` int32; larger codes are left out."""
@@ -60,7 +60,7 @@ class Runs:
 
 def find_runs(*rasters: Array) -> Runs:
     """Runs on which all of the equally shaped ``rasters`` are constant."""
-    change = np.empty(rasters[0].shape, dtype=bool)
+    change: npt.NDArray[np.bool_] = np.empty(rasters[0].shape, dtype=bool)
     change[:, 0] = True
     np.not_equal(rasters[0][:, 1:], rasters[0][:, :-1], out=change[:, 1:])
     for raster in rasters[1:]:
@@ -122,8 +122,8 @@ def fold_edges(first: Array, second: Array, length: Array, *, least: int = 0) ->
         least: Edges of smaller labels are left out.
     """
     count = int(max(first.max(initial=-1), second.max(initial=-1))) + 1
-    ends = (np.ascontiguousarray(part, np.int64) for part in (first, second, length))
-    return fold_pairs(*ends, least, count)
+    one, other, lengths = (np.ascontiguousarray(part, np.int64) for part in (first, second, length))
+    return fold_pairs(one, other, lengths, least, count)
 
 
 @dataclass(frozen=True, slots=True)
