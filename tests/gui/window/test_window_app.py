@@ -71,8 +71,8 @@ def test_help_and_version_need_no_display(arguments, capsys):
 def test_the_window_is_imported_without_torch_and_tables():
     code = (
         "import sys, rs_viewer.main_window\n"
-        "heavy = {'torch', 'numba', 'geopandas', 'pandas', 'pyarrow', 'skimage', 'scipy', 'pyqtgraph'} & set(sys.modules)\n"
-        "sys.exit(', '.join(sorted(heavy)) or 0)"
+        "heavy = {'torch', 'numba', 'geopandas', 'pandas', 'pyarrow', 'skimage', 'scipy', 'pyqtgraph'}\n"
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
