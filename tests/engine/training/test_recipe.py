@@ -1,3 +1,6 @@
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,6 +128,30 @@ def test_every_shipped_recipe_is_valid_and_builds_its_model(path: Path) -> None:
         return
     logits = output.logits
     assert logits.shape[1] == len(recipe.classes)
+
+
+def test_layouts_named_in_the_comments_can_be_set() -> None:
+    """Every ``--set 'data=…'`` that a shipped recipe's comment proposes is one the recipe takes."""
+    found = 0
+    for path in shipped_recipes().values():
+        lines = [
+            line.removeprefix("#").strip() for line in path.read_text(encoding="utf-8").splitlines() if line[:1] == "#"
+        ]
+        for value in re.findall(r"--set '(data=[^']*)'", " ".join(lines)):
+            if "…" not in value:  # a sketch
+                assert load_recipe(path, [value]).data
+                found += 1
+    assert found >= 2
+
+
+def test_reading_recipes_and_drawing_need_no_training_library() -> None:
+    code = (
+        "import sys; from engine.training.recipe import load_recipe, shipped_recipes; "
+        "import engine.training.token_pictures, engine.training.perception; "
+        "[load_recipe(path) for name, path in shipped_recipes().items() if name.startswith(('hook', 'patch'))]; "
+        "sys.exit('lightning' in sys.modules or 'torchmetrics' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 _OWN_WARMUP = {"patch-gid5", "patch-dglcc"}

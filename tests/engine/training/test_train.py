@@ -16,6 +16,7 @@ from engine.models.loaded import load_model
 from engine.training.callbacks import Averaging
 from engine.training.evaluate import evaluate
 from engine.training.recipe import load_recipe
+from engine.training.schedule import learning_rate
 from engine.training.train import train
 
 
@@ -57,6 +58,43 @@ def test_a_trained_checkpoint_scores_as_its_card_says(recipe_file: Path, tile_ro
     assert read_card(trained.other).name == "tiny"
     states = torch.load(tmp_path / "out" / "states" / "last.ckpt", weights_only=False)
     assert states["global_step"] == 50  # the short last epoch counts
+
+
+@pytest.mark.parametrize(("decay", "decayed"), [("all", [0.05]), ("matrices", [0.05, 0.0])])
+def test_the_trainer_takes_the_published_rates(
+    recipe_file: Path,
+    tile_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    decay: str,
+    decayed: list[float],
+) -> None:
+    seen: list[float] = []
+    groups: list[float] = []
+
+    class Watcher(L.Callback):
+        def __init__(self, budget: object) -> None:
+            super().__init__()
+
+        def on_before_optimizer_step(self, trainer: L.Trainer, task: object, optimizer: torch.optim.Optimizer) -> None:
+            seen.append(optimizer.param_groups[0]["lr"])
+            groups[:] = [group["weight_decay"] for group in optimizer.param_groups]
+
+    monkeypatch.setattr(train_module, "ProgressBar", Watcher)
+    overrides = ["optimisation.steps=null", "optimisation.epochs=1", "optimisation.warmup_steps=3"]
+    recipe = load_recipe(recipe_file, [*overrides, f"optimisation.decay={decay}"])
+    train(recipe, tile_root, tmp_path / "out")
+    budget = recipe.optimisation.budget(2 * len(seen))
+    assert seen == pytest.approx([learning_rate(recipe.optimisation, budget, t) for t in range(1, len(seen) + 1)])
+    assert seen[-1] == 0.0
+    assert groups == decayed
+
+
+def test_logs_are_kept_for_reading_and_for_tensorboard(recipe_file: Path, tile_root: Path, tmp_path: Path) -> None:
+    train(load_recipe(recipe_file), tile_root, tmp_path / "out")
+    table = next((tmp_path / "out" / "logs" / "csv").rglob("metrics.csv")).read_text().splitlines()
+    assert {"loss", "miou", "iou/dark"} <= set(table[0].split(","))
+    assert list((tmp_path / "out" / "logs" / "tensorboard").rglob("events.out.*"))
 
 
 @pytest.mark.parametrize("averaged", [True, False], ids=["averaged", "plain"])
