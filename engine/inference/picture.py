@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import EngineWarning, OptionError, SceneError
+from engine.errors import EngineWarning, NoCrsWarning, OptionError, SceneError
 from engine.inference.check import check_run
 from engine.inference.info import BandScaling
 from engine.inference.options import AnalysisOptions
@@ -64,7 +64,9 @@ def read_picture(
             options = options.model_copy(update={"gsd": "native"})
         run = check_run(scene, asked, options)
         stored = _read(run.scene, _middle(run.scene, most_px), run.bands)
-        return Picture(scene.name, _scaled(stored, run.scaling), run.warnings)
+        # Nothing is placed on a map here.
+        warnings = tuple(warning for warning in run.warnings if not isinstance(warning, NoCrsWarning))
+        return Picture(scene.name, _scaled(stored, run.scaling), warnings)
 
 
 def _middle(scene: Scene, most_px: int | None) -> Window:
