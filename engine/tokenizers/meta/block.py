@@ -20,10 +20,8 @@ from engine.tokenizers.meta.attention import (
 
 Kind = Literal["C", "D", "D2", "S"]
 
-HIDDEN_VALUES = 2**21
-"""Hidden values (8 MB) up to which a processor computes an MLP in one go."""
-ROWS_AT_ONCE = 512
-"""Rows it takes at once where there would be more: norm, hidden values and result then stay in its cache."""
+HIDDEN_VALUES = 2**20
+"""Hidden values (4 MB) of an MLP that a processor keeps in its caches; up to twice as many are computed in one go."""
 
 
 class Mlp(nn.Sequential):
@@ -36,7 +34,7 @@ class Mlp(nn.Sequential):
     def added_in_parts(self, rows: Tensor, norm: nn.Module) -> Tensor:
         """``rows + self(norm(rows))`` without gradients: a long batch in parts, each added where it belongs."""
         (w1, b1), (w2, b2) = (tuple(self[index].parameters()) for index in (0, 3))
-        step = len(rows) if len(rows) * len(w1) <= HIDDEN_VALUES else ROWS_AT_ONCE
+        step = len(rows) if len(rows) * len(w1) <= 2 * HIDDEN_VALUES else max(1, HIDDEN_VALUES // len(w1))
         out = rows + b2
         hidden = rows.new_empty(min(step, len(rows)), len(w1))
         for start in range(0, len(rows), step):
