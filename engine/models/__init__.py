@@ -48,7 +48,7 @@ __getattr__, __dir__ = lazy_names(
         "catalog": ("ModelInfo", "find_model", "list_models"),
         "checkpoint": ("load_checkpoint", "read_card", "save_checkpoint"),
         "cost": ("Macs", "count_macs"),
-    "loaded": ("LoadedModel", "load_model"),
+        "loaded": ("LoadedModel", "load_model"),
         "output": ("PixelMaps", "TokenOutput"),
         "registry": ("architectures", "create", "from_reference", "register"),
     },

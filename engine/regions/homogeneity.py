@@ -158,7 +158,7 @@ def patch_areas(image: Array, count: int) -> npt.NDArray[np.int64]:
 
 
 def superpixel_areas(image: Array, count: int) -> npt.NDArray[np.int64]:
-    """About ``count`` SLIC superpixels; SLIC joins what it finds too small, so it is asked again where it made fewer."""
+    """About ``count`` SLIC superpixels; SLIC joins what it finds too small, so it is asked again for more."""
     asked, best, missed = count, np.zeros(image.shape[-2:], np.int64), math.inf
     for _ in range(_SLIC_TRIES):
         areas = slic_areas(image, asked).astype(np.int64) - 1
