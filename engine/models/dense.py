@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.errors import OptionError
+from engine.tokenizers.blocked import OpenConv
 
 
 def dense_weights(attention: Tensor, rows: int, cols: int, temperature: float = 1.0) -> Tensor:
@@ -60,7 +61,7 @@ class DenseTransform(nn.Module):
             raise OptionError("dense_channels must be four numbers")
         self.upsampleX4 = nn.Sequential(Up2(dim, dim), Up2(dim, channels[0]))
         self.upsampleX2 = Up2(dim, channels[1])
-        self.upsampleX1 = nn.Conv2d(dim, channels[2], 3, padding=1)
+        self.upsampleX1 = OpenConv(dim, channels[2], 3, padding=1)
         self.downsample2 = nn.Conv2d(dim, channels[3], 2, stride=2)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:

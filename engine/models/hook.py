@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from engine.errors import OptionError
 from engine.models.dense import DenseTransform, SegFormerHead, dense_edge, dense_weights, upsample_padded
 from engine.models.output import TokenOutput
+from engine.models.tail import decode
 from engine.models.vit import LinearHead, TokenViT, spread_layers
 from engine.tokenizers.hook import HookTokenizer
 from engine.tokenizers.position import Interpolation
@@ -141,7 +142,7 @@ class HookSegmenter(nn.Module):
         cols = dense_edge(self.dense_size, width, self.image_size)
         states = self.backbone(tokens.features)
         maps = self.spread(tokens.assignment, states, rows, cols)
-        logits = self.taskHead(self.denseTransform(maps))
+        logits = decode(self.denseTransform, self.taskHead, maps)
         upsample = upsample_padded(seen.padded_size, (images.shape[-2], images.shape[-1]))
         return TokenOutput(logits, tokens, upsample=upsample, extras={"states": states[-1]})
 

@@ -23,6 +23,7 @@ from engine.models.detection import Detections, Detector
 from engine.models.folding import fold_checked
 from engine.models.output import Probed, TokenOutput
 from engine.models.pointwise import swap_pointwise
+from engine.models.winograd import swap_winograd
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -84,6 +85,8 @@ class LoadedModel:
             module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             if device.type == "cpu":
                 swap_pointwise(module)
+                if precision == "float32":
+                    swap_winograd(module)
             return LoadedModel(
                 module,
                 self.card,

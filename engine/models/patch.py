@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from engine.errors import OptionError
 from engine.models.dense import DenseTransform, SegFormerHead, dense_edge, upsample_padded
 from engine.models.output import TokenOutput
+from engine.models.tail import decode
 from engine.models.vit import LinearHead, TokenViT, spread_layers
 from engine.tokenizers.patch import PatchTokenizer
 from engine.tokenizers.position import Interpolation
@@ -130,7 +131,7 @@ class PatchSegmenter(nn.Module):
         maps = [s.transpose(1, 2).unflatten(2, grid) for s in states]
         if dense != grid:
             maps = [F.interpolate(x, dense, mode="nearest") for x in maps]
-        logits = self.taskHead(self.denseTransform(maps))
+        logits = decode(self.denseTransform, self.taskHead, maps)
         upsample = upsample_padded(covered, (height, width))
         return TokenOutput(logits, tokens, upsample=upsample, extras={"states": states[-1]})
 

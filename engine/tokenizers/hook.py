@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -20,11 +21,16 @@ from torch import Tensor, nn
 
 from engine.errors import OptionError
 from engine.tokenizers.base import Tokenizer, Tokens
+from engine.tokenizers.blocked import OpenConv, by_rows, plain
+from engine.tokenizers.cores import each
 from engine.tokenizers.position import Interpolation, position_grid
 from engine.tokenizers.transformer import Mlp, SelfAttention
 
 STRIDE = 4
 """Pixels along the edge of a seed."""
+
+STRIP_ROWS = 16
+"""Rows of seeds in a strip of the stem."""
 
 
 class DownsampleConv(nn.Module):
@@ -40,7 +46,7 @@ class DownsampleConv(nn.Module):
         super().__init__()
         full, half, quarter = widths
         self.conv1 = nn.Conv2d(in_channels, full, 1)
-        self.module1 = nn.Sequential(nn.Conv2d(full, full, 3, padding=1), nn.BatchNorm2d(full), nn.GELU())
+        self.module1 = nn.Sequential(OpenConv(full, full, 3, padding=1), nn.BatchNorm2d(full), nn.GELU())
         self.module2 = nn.Sequential(nn.Conv2d(full, half, 2, stride=2), nn.BatchNorm2d(half))
         self.module3 = nn.Sequential(nn.Conv2d(half, half, 3, padding=1), nn.BatchNorm2d(half), nn.GELU())
         self.module4 = nn.Sequential(nn.Conv2d(half, quarter, 2, stride=2), nn.BatchNorm2d(quarter))
@@ -48,12 +54,46 @@ class DownsampleConv(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute seeds ``[B, C, H/4, W/4]``."""
+        if images.device.type == "cpu":
+            images = images.contiguous(memory_format=torch.channels_last)
+        if plain(images) and not self.training:
+            return self._in_strips(images)
         x = self.conv1(images)
         x = x + self.module1(x)
         x = self.module2(x)
         x = x + self.module3(x)
         seeds: Tensor = self.conv2(self.module4(x))
         return seeds
+
+    def _in_strips(self, images: Tensor) -> Tensor:
+        """The same for inference, strip by strip, so that the maps at full resolution stay in the cache.
+
+        The first two convolutions have nothing between them, so ``module1``'s reads the image itself, from as many
+        channels as that has. A channel of ones carries the bias of the first, so that beyond the edge there is
+        nothing, as published.
+        """
+        b, inner = len(images), cast(nn.Conv2d, self.module1[0])
+        height, rows = images.shape[2], images.shape[2] // STRIDE
+        first = torch.cat((self.conv1.weight.flatten(1), cast(Tensor, self.conv1.bias)[:, None]), dim=1)
+        weight = torch.einsum("omkl,mi->oikl", inner.weight, first).contiguous(memory_format=torch.channels_last)
+        with_ones = torch.cat((images, torch.ones_like(images[:, :1])), dim=1)
+        with_ones = with_ones.contiguous(memory_format=torch.channels_last)
+        seeds = images.new_empty(b, rows, images.shape[3] // STRIDE, self.conv2.weight.shape[0])
+
+        def work(piece: tuple[int, int]) -> None:
+            image, top = piece
+            bottom = min(top + STRIP_ROWS, rows)
+            # Rows at half resolution with one more on each side, pixels likewise: what 3 x 3 convolutions read.
+            low, high = max(0, 2 * top - 1), min(2 * rows, 2 * bottom + 1)
+            above, below = max(0, 2 * low - 1), min(height, 2 * high + 1)
+            part = with_ones[image : image + 1, :, above:below]
+            x = self.conv1(part[:, :-1]) + self.module1[1:](F.conv2d(part, weight, inner.bias, padding=1))
+            x = self.module2(x[:, :, 2 * low - above : 2 * high - above])
+            x = (x + self.module3(x))[:, :, 2 * top - low : 2 * bottom - low]
+            seeds[image, top:bottom] = self.conv2(self.module4(x))[0].permute(1, 2, 0)
+
+        each(work, [(image, top) for image in range(b) for top in range(0, rows, STRIP_ROWS)])
+        return seeds.permute(0, 3, 1, 2)
 
 
 class SemanticBlock(nn.Module):
@@ -83,8 +123,7 @@ class SemanticBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Refine seeds; the shape stays."""
         x = x + self._attend(self.norm1(x))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        return by_rows(lambda rows: rows + self.mlp(self.norm2(rows)), x)
 
     def _attend(self, x: Tensor) -> Tensor:
         b, h, w, c = x.shape
@@ -111,6 +150,9 @@ class SemanticBlock(nn.Module):
 class MatchAttention(nn.Module):
     """One-head cross-attention from tokens to seeds; its map says which seeds a token is made of.
 
+    Tokens are few, so the key projection is carried over to them, and values are projected once gathered: the same
+    function with hardly a product for each seed.
+
     Args:
         seed_dim: Channels of a seed.
         embed_dim: Width of a token.
@@ -132,10 +174,19 @@ class MatchAttention(nn.Module):
         Returns:
             What each token gathered ``[B, N, D]``, and the map ``[B, N, S]``, float32, each row of which sums to one.
         """
-        q = self.to_q(self.norm_latents(latents)) * self.scale
-        k, v = self.to_kv(self.norm_media(seeds)).chunk(2, dim=-1)
-        attention = (q @ k.transpose(1, 2)).softmax(dim=-1, dtype=torch.float32)
-        return self.to_out(attention.to(v.dtype) @ v), attention
+        key, value = self.to_kv.weight.chunk(2)
+        seeds = self.norm_media(seeds)
+        queries = (self.to_q(self.norm_latents(latents)) * self.scale) @ key
+        attention = (queries @ seeds.transpose(1, 2)).softmax(dim=-1, dtype=torch.float32)
+        return self.to_out((attention.to(seeds.dtype) @ seeds) @ value.transpose(0, 1)), attention
+
+    def written_out_macs(self, latents: Tensor, seeds: Tensor) -> tuple[int, int]:
+        """Multiply-accumulates with keys and values projected for every seed, as published."""
+        b, count, _ = seeds.shape
+        tokens, key_dim = latents.shape[-2], self.to_q.out_features
+        rows = latents.numel() // latents.shape[-1]
+        layers = rows * self.to_q.weight.numel() + b * count * self.to_kv.weight.numel()
+        return layers + b * tokens * self.to_out.weight.numel(), 2 * b * tokens * count * key_dim
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Transformer parts with the parameter names of timm's ViT, on fused attention.
 
-Guarantees: pre-norm blocks, exact GELU, LayerNorm eps 1e-5, no dropout; no attention map is ever stored.
+Guarantees: pre-norm blocks, exact GELU, LayerNorm eps 1e-5, no dropout; no attention map is ever stored; long
+sequences run in blocks on processors (:mod:`engine.tokenizers.blocked`), with the same numbers to rounding.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.errors import OptionError
+from engine.tokenizers.blocked import attends_in_blocks, attention_in_blocks, by_rows, linear
 
 
 class SelfAttention(nn.Module):
@@ -24,6 +26,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix ``[B, N, D]`` over N."""
+        if attends_in_blocks(x):
+            return attention_in_blocks(x, self.qkv, self.proj, self.heads)
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         projected: Tensor = self.proj(mixed)
@@ -40,8 +44,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform the last axis."""
-        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
-        return out
+        return linear(linear(x, self.fc1, gelu=True), self.fc2)
 
 
 class Block(nn.Module):
@@ -57,5 +60,4 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Refine tokens; the shape stays."""
         x = x + self.attn(self.norm1(x))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        return by_rows(lambda rows: rows + self.mlp(self.norm2(rows)), x)

@@ -1,0 +1,136 @@
+"""Attention and linear layers over many rows, in blocks that stay in a core's cache.
+
+For inference in float32 on processors, where torch's own kernels reach little more than half of the arithmetic rate
+of a matrix product on long sequences. The mathematics is the written-out one: softmax attention over all keys, exact
+GELU. Guarantees: the same numbers to float32 rounding; no map of queries by keys is ever whole in memory; where
+scores could leave the range of float32 the plain kernel is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.tokenizers.cores import each
+
+FEWEST_ROWS = 2048
+"""Rows from which blocks are worth their overhead."""
+
+LINEAR_ROWS = 1024
+QUERY_ROWS = 1024
+KEY_ROWS = 256
+"""Edges of the blocks: 1024 x 256 scores and what makes them lie in a second-level cache of 2 MiB."""
+
+LARGEST_SCORE = 60.0
+"""exp of it, summed over any number of keys and multiplied by values, is far from the end of float32."""
+
+
+def plain(x: Tensor) -> bool:
+    """Whether a tensor is float32 on a processor, without gradients, another precision or a counter of operations."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch._C._is_torch_function_mode_enabled()
+    )
+
+
+def linear(x: Tensor, layer: nn.Linear, *, gelu: bool = False) -> Tensor:
+    """A linear layer, with GELU in the same pass over memory where oneDNN offers it."""
+    if _FUSED and layer.bias is not None and plain(x):
+        attr, algorithm = ("gelu", "none") if gelu else ("none", "")
+        fused: Tensor = torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, attr, [], algorithm)
+        return fused
+    out = layer(x)
+    return F.gelu(out) if gelu else out
+
+
+class OpenConv(nn.Conv2d):
+    """A convolution whose weight is multiplied out with its neighbours' for inference, so it stays as it is."""
+
+
+def by_rows(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a function of single rows, keeping their width, to ``[..., D]``; in blocks where that is faster."""
+    if not plain(x) or x.numel() < FEWEST_ROWS * x.shape[-1]:
+        return function(x)
+    rows = x.reshape(-1, x.shape[-1])
+    out = torch.empty_like(rows)
+
+    def work(start: int) -> None:
+        block = slice(start, start + LINEAR_ROWS)
+        out[block] = function(rows[block])
+
+    each(work, range(0, len(rows), LINEAR_ROWS))
+    return out.view(x.shape)
+
+
+def attends_in_blocks(x: Tensor) -> bool:
+    """Whether :func:`attention_in_blocks` is the faster way to attend over ``[B, N, D]``."""
+    return x.shape[1] >= FEWEST_ROWS and plain(x)
+
+
+def attention_in_blocks(x: Tensor, qkv: nn.Linear, proj: nn.Linear, heads: int) -> Tensor:
+    """Multi-head self-attention over ``[B, N, D]``: projections, softmax over all N, output projection."""
+    b, n, d = x.shape
+    parts = x.new_empty((3, b, heads, n, d // heads))
+    scale = (d // heads) ** -0.5
+    starts = [(image, start) for image in range(b) for start in range(0, n, LINEAR_ROWS)]
+
+    def project(piece: tuple[int, int]) -> None:
+        image, start = piece
+        block = slice(start, start + LINEAR_ROWS)
+        split = linear(x[image, block], qkv).view(-1, 3, heads, d // heads).permute(1, 2, 0, 3)
+        torch.mul(split[0], scale, out=parts[0, image, :, block])
+        parts[1:, image, :, block] = split[1:]
+
+    each(project, starts)
+    mixed = x.new_empty((b, n, heads, d // heads))
+    mix(parts[0], parts[1], parts[2], mixed.transpose(1, 2))
+    return by_rows(lambda rows: linear(rows, proj), mixed.flatten(2))
+
+
+def mix(queries: Tensor, keys: Tensor, values: Tensor, out: Tensor) -> None:
+    """Write ``softmax(queries @ keys^T) @ values`` to ``out``; all are ``[B, heads, N, d]``, queries already scaled.
+
+    The softmax needs no running maximum where scores cannot leave the range of float32. That is told from the longest
+    query and key, after the mean key is taken off all keys, which moves all scores of a query alike.
+    """
+    centred = keys - keys.mean(dim=2, keepdim=True)
+    largest = (_longest(queries) * _longest(centred)).max()
+    if not bool(largest <= LARGEST_SCORE):
+        out.copy_(F.scaled_dot_product_attention(queries, keys, values, scale=1.0))
+        return
+    b, heads, n, _ = queries.shape
+
+    def work(piece: tuple[int, int, int]) -> None:
+        image, head, start = piece
+        place = image, head, slice(start, start + QUERY_ROWS)
+        _mix_rows(queries[place], centred[image, head], values[image, head], out[place])
+
+    each(work, [(i, h, start) for i in range(b) for h in range(heads) for start in range(0, n, QUERY_ROWS)])
+
+
+def _mix_rows(queries: Tensor, keys: Tensor, values: Tensor, out: Tensor) -> None:
+    scores = queries.new_empty((len(queries), KEY_ROWS))
+    totals = queries.new_zeros(len(queries))
+    out.zero_()
+    for some_keys, some_values in zip(torch.split(keys, KEY_ROWS), torch.split(values, KEY_ROWS), strict=True):
+        if len(some_keys) < KEY_ROWS:
+            scores = queries.new_empty((len(queries), len(some_keys)))
+        torch.mm(queries, some_keys.T, out=scores)
+        scores.exp_()
+        totals += scores.sum(dim=1)
+        out.addmm_(scores, some_values)
+    out /= totals[:, None]
+
+
+def _longest(rows: Tensor) -> Tensor:
+    lengths: Tensor = torch.linalg.vector_norm(rows, dim=-1)
+    return lengths.amax(dim=-1)
+
+
+_FUSED: bool = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
