@@ -215,17 +215,14 @@ class Actions(QObject):
             action = QAction(spec.text, self)
             action.setObjectName(spec.key)
             action.setCheckable(spec.checkable)
-            plain = spec.text.replace("&", "").rstrip("…")
             if spec.shortcut:
                 action.setShortcut(QKeySequence(spec.shortcut, QKeySequence.SequenceFormat.PortableText))
-            keys = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
-            action.setToolTip(f"<b>{plain}</b>{f' ({keys})' if keys else ''}<br>{spec.tip}")
-            action.setStatusTip(spec.tip)
-            action.setIconText(spec.label or plain)
+            action.setIconText(spec.label or spec.text.replace("&", "").rstrip("…"))
             if spec.group:
                 group = self._groups.setdefault(spec.group, QActionGroup(self))
                 group.addAction(action)
             self._actions[spec.key] = action
+            self.explain(spec.key)
         self.refresh_icons()
 
     def __getitem__(self, key: str) -> QAction:
@@ -233,6 +230,14 @@ class Actions(QObject):
 
     def __iter__(self) -> Iterator[QAction]:
         return iter(self._actions.values())
+
+    def explain(self, key: str, reason: str = "") -> None:
+        """Say what a command does, or why it cannot be used now."""
+        spec, action = next(spec for spec in SPECS if spec.key == key), self._actions[key]
+        plain = spec.text.replace("&", "").rstrip("…")
+        keys = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
+        action.setToolTip(f"<b>{plain}</b>{f' ({keys})' if keys else ''}<br>{reason or spec.tip}")
+        action.setStatusTip(reason or spec.tip)
 
     def refresh_icons(self) -> None:
         """Draw the icons anew from the present palette."""

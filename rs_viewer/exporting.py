@@ -45,25 +45,27 @@ class Exporter(QObject):
 
     def ask(self, item: OpenAnalysis) -> None:
         """Open the dialog for an analysis; the engine's list of formats is fetched first, off the GUI thread."""
+        kind = item.analysis.kind
 
-        def formats(context: Context) -> tuple[Format, ...]:
-            from engine.export.formats import FORMATS
+        def formats(context: Context) -> tuple[tuple[Format, ...], tuple[str, ...]]:
+            from engine.export.formats import FORMATS, LAYERS_OF
 
-            return FORMATS
+            return FORMATS, LAYERS_OF[kind]
 
         job = self._jobs.submit("Listing formats", formats)
-        job.succeeded.connect(lambda found: self._show(item.analysis, found))
+        job.succeeded.connect(lambda found: self._show(item.analysis, *found))
         job.failed.connect(lambda failure: self.failed.emit("Cannot export", failure))
 
-    def _show(self, analysis: Analysis, formats: tuple[Format, ...]) -> None:
+    def _show(self, analysis: Analysis, formats: tuple[Format, ...], layers: tuple[str, ...]) -> None:
         from rs_viewer.panels.export import ExportDialog
 
         if self.dialog is not None:
             self.dialog.raise_()
             return
-        stem = analysis.path.name.removesuffix(tasks.RESULT_SUFFIX) or "regions"
+        stem = analysis.path.name.removesuffix(tasks.RESULT_SUFFIX) or "analysis"
+        name = f"{stem}_{'objects' if analysis.kind == 'detection' else 'regions'}"
         dialog = ExportDialog(
-            formats, analysis.card.classes, self._session.folder("export"), f"{stem}_regions", self._window
+            formats, layers, analysis.card.classes, self._session.folder("export"), name, self._window
         )
         self.dialog = dialog
         dialog.requested.connect(lambda *choice: self._write(analysis, *choice))

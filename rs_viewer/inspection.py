@@ -113,7 +113,7 @@ class Inspection(QObject):
 
     def _open(self) -> OpenAnalysis | None:
         item = self._workspace.analysis
-        return item if item is not None and item.complete else None
+        return item if item is not None and item.complete and self._workspace.pointed == "regions" else None
 
     def _color(self, analysis: Analysis, region: Region) -> str:
         return str(analysis.card.classes[region.class_code].color)
@@ -126,6 +126,8 @@ class Inspection(QObject):
 
     def hover(self, x: float, y: float) -> None:
         """Outline the region at a map position; NaN outlines none."""
+        if self._workspace.pointed != "regions":
+            return
         item = self._open()
         if item is None or math.isnan(x):
             self._hover.forget()
@@ -147,6 +149,8 @@ class Inspection(QObject):
 
     def pick(self, x: float, y: float) -> None:
         """Inspect the region at a map position."""
+        if self._workspace.pointed != "regions":
+            return
         item = self._open()
         if item is None:
             growing = self._workspace.analysis is not None
@@ -280,7 +284,7 @@ class Inspection(QObject):
         self.clear()
         self._classes.forget()
         self._of_classes = {}
-        if item is None:
+        if item is None or item.analysis.kind != "segmentation":
             return
         if not self._plot_wanted:
             self._plot_wanted = True

@@ -352,6 +352,11 @@ class Latest(QObject):
         self._next: Work | None = None
         self._wanted = 0
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request runs."""
+        return self._running is not None
+
     def ask(self, work: Work) -> None:
         """Ask for ``work``; answers to older requests are dropped."""
         self._wanted += 1

@@ -22,6 +22,7 @@ from rs_viewer.icons import pixmap
 from rs_viewer.inspection import Inspection
 from rs_viewer.jobs import Failure, Job, Jobs, Latest
 from rs_viewer.map.view import MapView
+from rs_viewer.objects import Objects
 from rs_viewer.opening import Opener, dropped_paths
 from rs_viewer.panels.analysis import AnalysisPanel
 from rs_viewer.panels.inspector import Inspector
@@ -30,7 +31,7 @@ from rs_viewer.panels.legend import LegendPanel
 from rs_viewer.panels.messages import Messages, error_dialog
 from rs_viewer.panels.welcome import Welcome
 from rs_viewer.parts import Parts
-from rs_viewer.runs import Runs
+from rs_viewer.runs import Runs, found_text
 from rs_viewer.session import Session
 from rs_viewer.status_bar import Places
 from rs_viewer.workspace import Workspace
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 FIRST_SIZE = (1480, 920)
 LEAST_SIZE = (720, 480)
 TOLD_MS = 8000
+NO_FEATURES = "Only regions can be compared: a detector keeps no features of its objects"
 TOOLS = {"tool_pan": "pan", "tool_inspect": "inspect", "tool_roi": "roi"}
 SCHEMES: dict[str, Mode] = {"scheme_system": "system", "scheme_light": "light", "scheme_dark": "dark"}
 
@@ -78,6 +80,7 @@ class MainWindow(QMainWindow):
         parts = Parts(self.jobs, self.room, self.workspace, self.map, self.analysis_panel)
         self.runs = Runs(parts, self)
         self.inspection = Inspection(parts, self.inspector, self)
+        self.objects = Objects(parts, self.inspector, self)
         self._shares = Latest(self.jobs, "Counting classes", parent=self)
         self._lay_out()
         self._connect_actions()
@@ -178,9 +181,13 @@ class MainWindow(QMainWindow):
         self.catalogue.warned.connect(self.messages.warn)
         self.catalogue.deviceShown.connect(self.places.show_device)
         self.inspection.failed.connect(lambda failure: self.show_error("Cannot read the region", failure))
-        self.inspection.told.connect(self.tell)
-        self.inspection.shown.connect(lambda: self.docks.bring_up("inspector"))
-        self.inspection.shown.connect(self._update)
+        self.objects.failed.connect(lambda failure: self.show_error("Cannot read the objects", failure))
+        for pointing in (self.inspection, self.objects):
+            pointing.told.connect(self.tell)
+            pointing.shown.connect(lambda: self.docks.bring_up("inspector"))
+            pointing.shown.connect(self._update)
+        self.objects.counted.connect(self.legend.show_counts)
+        self.runs.grown.connect(self.objects.grow)
         self.inspector.cleared.connect(self._update)
         self.inspector.spectrum.pictureRequested.connect(self.exporter.save_picture)
         self.inspector.spectrum.tableRequested.connect(self.exporter.save_table)
@@ -252,13 +259,14 @@ class MainWindow(QMainWindow):
         self._shares.forget()
         if item is None:
             self.legend.clear()
-        elif item.complete:
+        elif item.complete and item.analysis.kind == "segmentation":
             analysis = item.analysis
             self._shares.ask(lambda context: analysis.class_shares())
         else:
             self.legend.show_card(item.analysis.card)
-            if not self.runs.running:
+            if not item.complete and not self.runs.running:
                 self.analysis_panel.set_out_dir(str(item.path))
+        self.objects.follow(item)
         self._update()
 
     def _layer_selected(self, layer: Any) -> None:
@@ -281,7 +289,7 @@ class MainWindow(QMainWindow):
 
     def _run_finished(self, event: Finished) -> None:
         self.messages.tell(
-            f"The analysis is complete: {event.regions} regions. Click one with Inspect to read about it.",
+            f"The analysis is complete: {found_text(event)}. Click one with Inspect to read about it.",
             "Export…",
             self._export,
         )
@@ -307,13 +315,16 @@ class MainWindow(QMainWindow):
             return
         layer, analysis = self.layers_panel.layer is not None, self.workspace.analysis
         some, inspected = not self.workspace.empty, self.inspector.region is not None
+        detects = self.workspace.pointed == "objects"
+        self.commands.explain("find_similar", NO_FEATURES if detects else "")
         enabled = {
             "run": self.analysis_panel.can_run,
             "cancel": self.runs.running,
             "export": analysis is not None and analysis.complete,
             "bands": self._scene_layer() is not None,
             "demo": not self.runs.running,
-            **dict.fromkeys(("find_similar", "clear_inspection"), inspected),
+            "find_similar": inspected,
+            "clear_inspection": self.inspector.occupied,
             **dict.fromkeys(("close_layer", "zoom_layer", "layer_up", "layer_down"), layer),
             **dict.fromkeys(("close_all", "save_picture", "zoom_fit", "zoom_in", "zoom_out"), some),
         }

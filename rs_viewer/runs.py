@@ -17,6 +17,7 @@ from engine.inference.options import AnalysisOptions
 from rs_viewer import format as fmt
 from rs_viewer import tasks
 from rs_viewer.jobs import Failure, Job, Latest
+from rs_viewer.map.layers import RasterLayer
 from rs_viewer.panels.analysis import Wish
 from rs_viewer.parts import Parts, single_shot
 
@@ -28,7 +29,12 @@ CHECK_AFTER_MS = 250
 SHARES_EVERY_MS = 1500
 WINDOWS_PART = 0.85
 """Share of the progress bar that the windows take; the stages after them share the rest."""
-STAGE_NAMES = {"regions": "Building regions", "polygons": "Drawing outlines", "rasters": "Writing maps"}
+STAGE_NAMES = {
+    "regions": "Building regions",
+    "polygons": "Drawing outlines",
+    "rasters": "Writing maps",
+    "objects": "Settling objects",
+}
 STAGE_PARTS = {"regions": (0.0, 0.35), "polygons": (0.35, 0.4), "rasters": (0.75, 0.25)}
 
 
@@ -38,6 +44,12 @@ def grid_roi(points: list[tuple[float, float]], crs: Any) -> dict[str, Any]:
     if ring[0] != ring[-1]:
         ring.append(ring[0])
     return {"geometry": {"type": "Polygon", "coordinates": [ring]}, "crs": "" if crs is None else crs.to_string()}
+
+
+def found_text(event: Finished) -> str:
+    """What a run found, in words."""
+    number, thing = (event.regions, "region") if event.detections is None else (event.detections, "object")
+    return f"{fmt.count(number)} {thing}{'' if number == 1 else 's'}"
 
 
 class Runs(QObject):
@@ -50,6 +62,7 @@ class Runs(QObject):
         stopped: A run was cancelled; what is done is kept.
         warned: Something the user should know.
         counted: Class shares of the rows that are done.
+        grown: A detector's analysis on the map has more rows.
         rateChanged: Text for the status bar, empty when nothing runs.
     """
 
@@ -59,6 +72,7 @@ class Runs(QObject):
     stopped = Signal()
     warned = Signal(str)
     counted = Signal(object)
+    grown = Signal(object)
     rateChanged = Signal(str)
 
     def __init__(self, parts: Parts, parent: QObject | None = None) -> None:
@@ -286,7 +300,8 @@ class Runs(QObject):
         if self._live is None or self._live not in self._workspace.analyses:
             return
         for layer in self._live.layers.values():
-            self._map.refresh(layer, row_start, row_stop)
+            if isinstance(layer, RasterLayer):
+                self._map.refresh(layer, row_start, row_stop)
         if not self._count_soon.isActive():
             self._count_soon.start()
 
@@ -294,6 +309,9 @@ class Runs(QObject):
         live = self._live
         if live is not None and self.running and live in self._workspace.analyses:
             analysis = live.analysis
+            if analysis.kind == "detection":
+                self.grown.emit(live)
+                return
             self._shares.ask(lambda context: analysis.class_shares())
 
     def _shares_counted(self, shares: Any) -> None:
@@ -309,7 +327,7 @@ class Runs(QObject):
         self.rateChanged.emit("")
 
     def _succeeded(self, event: Finished) -> None:
-        self._end(f"{fmt.count(event.regions)} regions in {fmt.duration(event.seconds)}")
+        self._end(f"{found_text(event)} in {fmt.duration(event.seconds)}")
         scene, out_dir = self._scene, self.out_dir
         job = self._jobs.submit("Opening the analysis", lambda context: tasks.look_on(context, out_dir))
         job.succeeded.connect(lambda analysis: self._finished(event, analysis, scene))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from PySide6.QtCore import QObject, Signal
 
@@ -16,13 +16,16 @@ from engine.errors import SceneError
 
 if TYPE_CHECKING:
     from engine.inference.analysis import Analysis
+    from engine.inference.detection.objects import FoundObjects
     from engine.scene import Scene
-    from rs_viewer.map.layers import Layer, RasterLayer, SceneLayer
+    from rs_viewer.map.layers import Layer, SceneLayer
     from rs_viewer.map.stack import LayerStack
 
 KINDS = ("confidence", "classes", "regions")
 """Maps of an analysis, bottom to top."""
-LAYER_NAMES = {"confidence": "Confidence", "classes": "Classes", "regions": "Regions"}
+MAIN_KINDS = {"segmentation": "classes", "detection": "objects"}
+"""The layer that stands for an analysis of each kind."""
+LAYER_NAMES = {"confidence": "Confidence", "classes": "Classes", "regions": "Regions", "objects": "Objects"}
 CLASS_OPACITY = 0.6
 
 
@@ -42,18 +45,24 @@ class OpenScene:
 
 @dataclass(eq=False)
 class OpenAnalysis:
-    """An analysis on the map, and the open scene it belongs to, if any."""
+    """An analysis on the map, and the open scene it belongs to, if any.
+
+    Attributes:
+        layers: Its maps, or its objects, by kind.
+        objects: What a detector found, as far as it has been read.
+    """
 
     analysis: Analysis
     path: Path
     scene: OpenScene | None
     complete: bool
-    layers: dict[str, RasterLayer] = field(default_factory=dict)
+    layers: dict[str, Layer] = field(default_factory=dict)
+    objects: FoundObjects | None = None
 
     @property
-    def main_layer(self) -> RasterLayer:
+    def main_layer(self) -> Layer:
         """The layer that stands for it in the list."""
-        return self.layers["classes"]
+        return self.layers[MAIN_KINDS[self.analysis.kind]]
 
 
 class Workspace(QObject):
@@ -77,6 +86,12 @@ class Workspace(QObject):
         self.analyses: list[OpenAnalysis] = []
         self.scene: OpenScene | None = None
         self.analysis: OpenAnalysis | None = None
+
+    @property
+    def pointed(self) -> Literal["regions", "objects"]:
+        """What pointing into the map is about."""
+        detects = self.analysis is not None and self.analysis.analysis.kind == "detection"
+        return "objects" if detects else "regions"
 
     @property
     def empty(self) -> bool:
@@ -133,13 +148,11 @@ class Workspace(QObject):
         Raises:
             SceneError: Its CRS is not that of the map.
         """
-        from rs_viewer.map.layers import RasterLayer
-
         known = self.find_analysis(path)
-        if known is not None and _same_grid(known.analysis.grid, analysis.grid):
+        if known is not None and _same_kind(known.analysis, analysis):
             return self._renew(known, analysis)
         if known is not None:
-            self.close_layer(known.layers["classes"])
+            self.close_layer(known.main_layer)
         if not self.fits(analysis.grid):
             raise SceneError(
                 f"the analysis is in {analysis.grid.crs or 'no CRS'}, the map in {self.stack.grid.crs or 'no CRS'}",
@@ -147,21 +160,20 @@ class Workspace(QObject):
                 remedy="Close what is open first (File > Close All).",
             )
         item = OpenAnalysis(analysis, Path(path), scene, analysis.complete)
-        for kind in KINDS:
-            layer = RasterLayer(analysis, kind, name=LAYER_NAMES[kind])  # type: ignore[arg-type]
-            layer.visible = kind != "confidence"
-            if kind == "classes":
-                layer.opacity = CLASS_OPACITY
-            item.layers[kind] = layer
+        item.layers = _layers_of(analysis)
+        for layer in item.layers.values():
             self.stack.add(layer)
         self.analyses.append(item)
         self._mean(scene or self.scene, item)
         return item
 
     def _renew(self, item: OpenAnalysis, analysis: Analysis) -> OpenAnalysis:
+        from rs_viewer.map.layers import RasterLayer
+
         item.analysis, item.complete = analysis, analysis.complete
         for layer in item.layers.values():
-            layer.set_analysis(analysis)
+            if isinstance(layer, RasterLayer):
+                layer.set_analysis(analysis)
         self._mean(item.scene or self.scene, item, changed=True)
         return item
 
@@ -194,8 +206,8 @@ class Workspace(QObject):
             self.stack.remove(owner.layer)
         elif isinstance(owner, OpenAnalysis):
             self.analyses.remove(owner)
-            for raster in owner.layers.values():
-                self.stack.remove(raster)
+            for other in owner.layers.values():
+                self.stack.remove(other)
         elif layer in self.stack:
             self.stack.remove(layer)
         scene = self.scene if self.scene in self.scenes else (self.scenes[-1] if self.scenes else None)
@@ -218,5 +230,24 @@ class Workspace(QObject):
             self.analysisChanged.emit(analysis)
 
 
-def _same_grid(one: object, other: object) -> bool:
-    return all(getattr(one, name) == getattr(other, name) for name in ("width", "height", "transform", "crs"))
+def _layers_of(analysis: Analysis) -> dict[str, Layer]:
+    from rs_viewer.map.boxes import BoxLayer
+    from rs_viewer.map.layers import RasterLayer
+
+    if analysis.kind == "detection":
+        return {"objects": BoxLayer(LAYER_NAMES["objects"], analysis.grid)}
+    layers: dict[str, Layer] = {}
+    for kind in KINDS:
+        layer = RasterLayer(analysis, kind, name=LAYER_NAMES[kind])  # type: ignore[arg-type]
+        layer.visible = kind != "confidence"
+        if kind == "classes":
+            layer.opacity = CLASS_OPACITY
+        layers[kind] = layer
+    return layers
+
+
+def _same_kind(one: Analysis, other: Analysis) -> bool:
+    """Whether one can take the other's place on the map."""
+    grids = one.grid, other.grid
+    same = all(len({getattr(grid, name) for grid in grids}) == 1 for name in ("width", "height", "transform"))
+    return same and one.kind == other.kind and one.grid.crs == other.grid.crs

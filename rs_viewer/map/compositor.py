@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QBrush, QColor, QImage, QPainter, QPolygonF, QTransform
 
+from rs_viewer.map.boxes import BoxLayer
 from rs_viewer.map.cache import Tile, TileCache
 from rs_viewer.map.layers import ImageOverlay, Layer, TiledLayer
 from rs_viewer.map.loader import Request
@@ -90,6 +91,8 @@ class Compositor:
                 group.append(layer)
             elif isinstance(layer, ImageOverlay):
                 _paint_overlay(painter, layer, viewport)
+            elif isinstance(layer, BoxLayer):
+                layer.paint(painter, viewport)
         self._paint_group(painter, group, common, used)
         painter.end()
         self._joined = used

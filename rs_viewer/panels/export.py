@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from engine.export.formats import Format
     from engine.models.card import CardClass
 
-LAYERS = {"regions": "Regions", "classes": "Classes", "confidence": "Confidence"}
+LAYERS = {"regions": "Regions", "classes": "Classes", "confidence": "Confidence", "detections": "Objects"}
 STEPS = 1000
 LEAST_PATH_PX = 400
 
@@ -48,6 +48,7 @@ class ExportDialog(QDialog):
 
     Args:
         formats: What the engine can write.
+        layers: What the analysis holds, the first one proposed.
         classes: The analysis's classes.
         folder: Where to propose the file.
         stem: The file's proposed name without its suffix.
@@ -63,6 +64,7 @@ class ExportDialog(QDialog):
     def __init__(
         self,
         formats: Sequence[Format],
+        layers: Sequence[str],
         classes: Sequence[CardClass],
         folder: str,
         stem: str,
@@ -75,8 +77,8 @@ class ExportDialog(QDialog):
         self._writing = False
         self._own_path = False
         self.layer = QComboBox()
-        for key, text in LAYERS.items():
-            self.layer.addItem(text, key)
+        for key in layers:
+            self.layer.addItem(LAYERS[key], key)
         self.format = QComboBox()
         self.simplify_px = QDoubleSpinBox()
         self.simplify_px.setRange(0, 20)
@@ -156,6 +158,11 @@ class ExportDialog(QDialog):
     def _format(self) -> Format:
         return self._formats[int(self.format.currentData())]
 
+    @property
+    def _simplifies(self) -> bool:
+        """Whether outlines could become simpler: boxes could not."""
+        return self._format.is_vector and self.layer.currentData() != "detections"
+
     def _layer_changed(self) -> None:
         layer = self.layer.currentData()
         self.format.blockSignals(True)
@@ -171,9 +178,9 @@ class ExportDialog(QDialog):
         name = path.stem
         if not self._own_path:
             layer = self.layer.currentData()
-            name = self._stem if layer == "regions" else f"{self._stem}_{layer}"
+            name = self._stem if self.layer.currentIndex() == 0 else f"{self._stem}_{layer}"
         self.path.setText(str(path.with_name(f"{name}{self._format.suffix}")))
-        self._form.setRowVisible(self.simplify_px, self._format.is_vector)
+        self._form.setRowVisible(self.simplify_px, self._simplifies)
         self._form.setRowVisible(self.classes, self._format.is_vector or self.layer.currentData() == "classes")
         self._update()
 
@@ -225,7 +232,7 @@ class ExportDialog(QDialog):
             )
             if answer != QMessageBox.StandardButton.Yes:
                 return
-        simplify_px = self.simplify_px.value() if self._format.is_vector else 0.0
+        simplify_px = self.simplify_px.value() if self._simplifies else 0.0
         self.requested.emit(path, self.layer.currentData(), simplify_px, self.chosen_classes)
 
     def begin(self) -> None:

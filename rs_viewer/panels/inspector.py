@@ -1,4 +1,4 @@
-"""The inspector: what is known about one region, and what to ask next about it.
+"""The inspector: what is known about one region, object or patch, and what to ask next about it.
 
 Guarantees: it shows what it is given and computes nothing; numbers bear their units.
 """
@@ -26,6 +26,7 @@ from PySide6.QtWidgets import (
 from rs_viewer import format as fmt
 from rs_viewer.icons import icon
 from rs_viewer.panels.common import MARGIN_PX, Hint, bigger, scrolling, wrapped
+from rs_viewer.panels.facts import Fact, FactsPage
 from rs_viewer.panels.legend import SWATCH_PX, swatch
 from rs_viewer.panels.spectrum import SpectrumPanel
 
@@ -64,7 +65,8 @@ class Inspector(QStackedWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.region: Region | None = None
-        self.hint = Hint("inspect", "Nothing inspected", "Choose Inspect in the toolbar and click a region.")
+        hint = "Choose Inspect in the toolbar and click a region or an object."
+        self.hint = Hint("inspect", "Nothing inspected", hint)
         self.heading = bigger(QLabel(), 2)
         self.swatch = QLabel()
         self.fields: dict[str, QLabel] = {}
@@ -91,7 +93,10 @@ class Inspector(QStackedWidget):
         self.list.hide()
         self._page = self._lay_out()
         self.addWidget(self.hint)
+        self.facts = FactsPage()
         self.addWidget(self._page)
+        self.addWidget(self.facts)
+        self.facts.cleared.connect(self.cleared)
         self.similar.clicked.connect(self.similarRequested)
         self.attention.toggled.connect(self.attentionToggled)
         self.clear_button.clicked.connect(self.cleared)
@@ -142,6 +147,7 @@ class Inspector(QStackedWidget):
         self.attention.setIcon(icon("attention", on_accent=False))
         self.clear_button.setIcon(icon("clear"))
         self.spectrum.refresh_icons()
+        self.facts.refresh_icons()
         self.hint.refresh_icons()
 
     def clear(self) -> None:
@@ -151,6 +157,24 @@ class Inspector(QStackedWidget):
         self.set_attention(False)
         self.spectrum.clear()
         self.setCurrentWidget(self.hint)
+
+    @property
+    def occupied(self) -> bool:
+        """Whether it shows something."""
+        return self.currentWidget() is not self.hint
+
+    def show_facts(self, title: str, name: str, color: str, facts: Sequence[Fact]) -> None:
+        """Show an object or a patch in place of a region.
+
+        Args:
+            title: The heading.
+            name: What it is about, for screen readers.
+            color: Its colour on the map.
+            facts: What is known about it.
+        """
+        self.clear()
+        self.facts.show_facts(title, name, color, facts)
+        self.setCurrentWidget(self.facts)
 
     def show_region(
         self,

@@ -1,4 +1,4 @@
-"""The legend: each class with its colour, name, share and area."""
+"""The legend: each class with its colour and name, and its share and area or the number of its objects."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from rs_viewer.panels.common import Hint
 if TYPE_CHECKING:
     from engine.inference.info import ClassShare
     from engine.models.card import ModelCard
+    from rs_viewer.objects import ObjectCount
 
 SWATCH_PX = 14
+AREA_HEADS = ("Class", "Share", "Area")
+OBJECT_HEADS = ("Class", "Objects", "Share")
 RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
@@ -42,23 +45,25 @@ class LegendPanel(QStackedWidget):
         super().__init__(parent)
         self.hint = Hint("legend", "No classes yet", "Run a model, or open an analysis, and its classes appear here.")
         self.table = QTreeWidget()
-        self.table.setHeaderLabels(["Class", "Share", "Area"])
         self.table.setRootIsDecorated(False)
         self.table.setUniformRowHeights(True)
         self.table.setIconSize(QSize(SWATCH_PX, SWATCH_PX))
         self.table.setFrameShape(QTreeWidget.Shape.NoFrame)
         self.table.setSelectionMode(QTreeWidget.SelectionMode.NoSelection)
-        self.table.setAccessibleName("Legend: classes with share and area")
+        self.table.setAccessibleName("Legend: classes with their numbers")
+        self._head(AREA_HEADS)
         header = self.table.header()
         header.setStretchLastSection(False)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for column in (1, 2):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-            self.table.headerItem().setTextAlignment(
-                column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-            )
         self.addWidget(self.hint)
         self.addWidget(self.table)
+
+    def _head(self, titles: tuple[str, str, str]) -> None:
+        self.table.setHeaderLabels(list(titles))
+        for column in (1, 2):
+            self.table.headerItem().setTextAlignment(column, RIGHT)
 
     def clear(self) -> None:
         """Nothing is open."""
@@ -67,19 +72,32 @@ class LegendPanel(QStackedWidget):
 
     def show_card(self, card: ModelCard) -> None:
         """Show a model's classes before there are numbers."""
-        self._fill([(item.name, item.color, None, None) for item in card.classes])
+        self._head(OBJECT_HEADS if card.task == "detection" else AREA_HEADS)
+        self._fill([(item.name, item.color, fmt.NONE, fmt.NONE) for item in card.classes])
 
     def show_shares(self, shares: Sequence[ClassShare]) -> None:
         """Show classes with their shares of the scene."""
-        self._fill([(item.name, item.color, item.share, item.area_m2) for item in shares])
+        self._head(AREA_HEADS)
+        self._fill([(item.name, item.color, fmt.percent(item.share), fmt.area(item.area_m2)) for item in shares])
 
-    def _fill(self, rows: list[tuple[str, str, float | None, float | None]]) -> None:
+    def show_counts(self, counts: Sequence[ObjectCount]) -> None:
+        """Show classes with the number of their objects; those of which there is none come last."""
+        total = sum(item.count for item in counts)
+        self._head(OBJECT_HEADS)
+        self._fill(
+            [
+                (item.name, item.color, fmt.count(item.count), fmt.percent(item.count / total if total else None))
+                for item in sorted(counts, key=lambda item: item.count == 0)
+            ]
+        )
+
+    def _fill(self, rows: list[tuple[str, str, str, str]]) -> None:
         self.table.clear()
-        for name, color, share, area_m2 in rows:
-            item = QTreeWidgetItem([name, fmt.percent(share), fmt.area(area_m2)])
+        for name, color, first, second in rows:
+            item = QTreeWidgetItem([name, first, second])
             item.setIcon(0, swatch(color))
             item.setTextAlignment(1, RIGHT)
             item.setTextAlignment(2, RIGHT)
-            item.setData(0, Qt.ItemDataRole.AccessibleTextRole, f"{name}, {fmt.percent(share)}, {fmt.area(area_m2)}")
+            item.setData(0, Qt.ItemDataRole.AccessibleTextRole, f"{name}, {first}, {second}")
             self.table.addTopLevelItem(item)
         self.setCurrentWidget(self.table)
