@@ -211,18 +211,18 @@ class RowWriter:
 
     def _journal(self, item: ComputedRow) -> tuple[list[WindowTokens], list[npt.NDArray[np.uint8]]]:
         start, stop = self._plan.final_rows(item.row)
-        gone = ~item.kept
-        above = gone[: stop - start]
-        item.classes[above] = NODATA_CLASS
-        item.confidence[above] = NODATA_CONFIDENCE
-        item.runner_up[above] = NODATA_CLASS
         height = item.kept.shape[0]
         width = min(self._plan.window_px, self._plan.width)
         unsigned = np.uint8 if item.token_maps.dtype == np.uint8 else np.uint16
         token_maps = np.ascontiguousarray(item.token_maps[:, :height, :width]).view(unsigned)
-        none = np.iinfo(unsigned).max
-        for window, token_map in zip(item.windows, token_maps, strict=True):
-            token_map[gone[:, window.col : window.col + width]] = none
+        if not item.kept.all():
+            gone = ~item.kept
+            above = gone[: stop - start]
+            item.classes[above] = NODATA_CLASS
+            item.confidence[above] = NODATA_CONFIDENCE
+            item.runner_up[above] = NODATA_CLASS
+            for window, token_map in zip(item.windows, token_maps, strict=True):
+                token_map[gone[:, window.col : window.col + width]] = np.iinfo(unsigned).max
         index = np.array([window.index for window in item.windows], np.int64)
         maps = [item.classes, item.confidence, item.runner_up]
         arrays: dict[str, npt.NDArray[Any]] = {

@@ -25,7 +25,7 @@ from engine.regions.components import Looks, band_sample, find_areas, sampled_lo
 from engine.regions.edges import Colours, EdgeFollower
 from engine.regions.forest import LabelForest
 from engine.regions.result import RegionResult
-from engine.regions.rows import GROUP, WindowAreas, WindowRow, compose_row
+from engine.regions.rows import WindowAreas, WindowRow, compose_row
 from engine.regions.seams import Ground, Overlap, count_overlap, join_overlaps, look_alike, match
 from engine.regions.strips import StripMaps, StripStore, measure_strip
 from engine.regions.windows import WindowTable
@@ -41,6 +41,8 @@ MAX_SPECK_PX = 64
 """Specks are absorbed inside their window up to this size; larger ones are judged by colour and class at the end."""
 NOISE_SHARE = 0.05
 """Differences of mean values below this share of the scene's spread mean nothing."""
+_GROUP = 4
+"""Windows whose areas are found in one go: enough to spread the cost of a call, few enough to stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,8 @@ class RegionBuilder:
         if not windows:
             return
         row = WindowRow(windows[0].row, windows[0].row + int(windows[0].token_map.shape[0]), [])
-        for first in range(0, len(windows), GROUP):
-            group = windows[first : first + GROUP]
+        for first in range(0, len(windows), _GROUP):
+            group = windows[first : first + _GROUP]
             maps = np.stack([window.token_map for window in group])
             areas = find_areas(maps, int(np.iinfo(maps.dtype).max), self._speck_px)
             base = self._forest.add(areas.count)

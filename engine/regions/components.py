@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.jit import kernel
 from engine.regions.fragments import absorb_small
 from engine.regions.runs import Ints, add_rows, fold_edges, map_runs, sum_by
 
@@ -151,8 +152,8 @@ class Looks:
         contrast = ((m1 - m2) ** 2 / (v1 + v2 + noise**2)).mean(axis=1)
         shared = np.minimum(self.classes[first] / n1, self.classes[second] / n2).sum(axis=1)
         f1, f2 = self.features[first], self.features[second]
-        norm = np.sqrt((f1 * f1).sum(axis=1) * (f2 * f2).sum(axis=1))
-        cosine = (f1 * f2).sum(axis=1) / np.maximum(norm, 1e-12)
+        one, both, other = (np.einsum("ij,ij->i", a, b) for a, b in ((f1, f1), (f1, f2), (f2, f2)))
+        cosine = both / np.maximum(np.sqrt(one * other), 1e-12)
         return Likeness(np.where(known, contrast, 0.0), np.where(known, shared, 1.0), cosine)
 
 
@@ -189,24 +190,33 @@ def sampled_looks(
         class_count: Number of classes.
         features: ``[n, D]`` token vector of each area.
     """
-    cut = (slice(None, None, SAMPLE_STEP), slice(None, None, SAMPLE_STEP))
     area_count = features.shape[0]
-    where = np.maximum(labels[cut].reshape(-1).astype(np.int64) - base, 0)
-    codes = np.minimum(classes[cut].reshape(-1), class_count)
-    joint = np.bincount(where * (class_count + 1) + codes, minlength=(area_count + 1) * (class_count + 1))
-    histogram = joint.reshape(area_count + 1, class_count + 1).astype(np.float64)
+    histogram = np.zeros((area_count + 1, class_count + 1))
+    sums, squares = np.zeros((area_count + 1, image.shape[0])), np.zeros((area_count + 1, image.shape[0]))
+    _sample(labels, base, classes, image, histogram, sums, squares)
     pixels = histogram.sum(axis=1)
     pixels[0] = 0
-    sums = np.empty((area_count + 1, image.shape[0]))
-    squares = np.empty_like(sums)
-    for index, band in enumerate(image):
-        values = band[cut].reshape(-1).astype(np.float64)
-        sums[:, index] = np.bincount(where, values, minlength=area_count + 1)
-        squares[:, index] = np.bincount(where, values * values, minlength=area_count + 1)
     vectors = np.zeros((area_count + 1, features.shape[1]), np.float32)
-    norm = np.sqrt((features.astype(np.float64) ** 2).sum(axis=1, keepdims=True))
-    vectors[1:] = features / np.maximum(norm, 1e-12) * np.maximum(pixels[1:, None], 1)
+    norm = np.sqrt(np.einsum("ij,ij->i", features, features, dtype=np.float64))
+    vectors[1:] = features * (np.maximum(pixels[1:], 1) / np.maximum(norm, 1e-12)).astype(np.float32)[:, None]
     return Looks(pixels, histogram[:, :class_count], sums, squares, vectors)
+
+
+@kernel
+def _sample(
+    labels: Labels, base: int, classes: Array, image: Array, histogram: Array, sums: Array, squares: Array
+) -> None:
+    """Add every third pixel of every third row to the rows of its area: its class, its values and their squares."""
+    height, width = labels.shape
+    other = histogram.shape[1] - 1
+    for row in range(0, height, SAMPLE_STEP):
+        for col in range(0, width, SAMPLE_STEP):
+            area = max(labels[row, col] - base, 0)
+            histogram[area, min(classes[row, col], other)] += 1
+            for band in range(image.shape[0]):
+                value = np.float64(image[band, row, col])
+                sums[area, band] += value
+                squares[area, band] += value * value
 
 
 def band_sample(count: int) -> list[int]:

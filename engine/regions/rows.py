@@ -15,8 +15,8 @@ from engine.regions.seams import Ground
 Array = npt.NDArray[Any]
 Labels = npt.NDArray[np.int32]
 
-GROUP = 4
-"""Windows handled in one go: enough to spread the cost of a call, few enough to stay in the cache."""
+_GROUP = 16
+"""Overlaps that are resolved in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def compose_row(
     for window in row.windows:
         labels = window.labels[top - row.start : bottom - row.start]
         both = max(0, filled - window.col)
-        if waiting and (both != waiting[0][1] or window.col <= waiting[-1][0] + both or len(waiting) == GROUP):
+        if waiting and (both != waiting[0][1] or window.col <= waiting[-1][0] + both or len(waiting) == _GROUP):
             settle()
         if both:
             waiting.append((window.col, both, labels))

@@ -24,9 +24,10 @@ import numpy as np
 import numpy.typing as npt
 from skimage.segmentation import watershed
 
+from engine.jit import kernel
 from engine.regions.components import Likeness, Looks
 from engine.regions.forest import LabelForest
-from engine.regions.runs import Ints, find_runs, map_runs, sum_by, sum_pairs
+from engine.regions.runs import Ints, find_runs, sum_by, sum_pairs
 
 Array = npt.NDArray[Any]
 Labels = npt.NDArray[np.int32]
@@ -176,37 +177,79 @@ def resolve(sheet_a: Labels, sheet_b: Labels, land: Labels, lean: Array, change:
     Returns:
         True where A's label is taken, False where B's is.
     """
-    take_a: Mask = (sheet_a > 0) & ((sheet_b == 0) | (lean > 0))
-    disputed = (sheet_a != sheet_b) & (sheet_a > 0) & (sheet_b > 0)
-    place = np.flatnonzero(disputed)
-    if place.size == 0:
-        return take_a
-    graph = map_runs(np.where(disputed, sheet_a, 0), np.where(disputed, sheet_b, 0))
-    pair = (graph.runs.take(sheet_a).astype(np.int64) << 32) | graph.runs.take(sheet_b)
-    number, of_run = graph.connect(np.where(graph.runs.take(disputed), pair, 0), 0)
-    piece = np.repeat(of_run, graph.runs.lengths)
-    a, b, shore = sheet_a.reshape(-1), sheet_b.reshape(-1), land.reshape(-1)
-    to_a, to_b = _shores(a, b, shore, piece, number, sheet_a.shape[1])
-    leaning = sum_by(piece[place], np.broadcast_to(lean, sheet_a.shape)[disputed], number + 1)
-    decision = np.where(to_a == to_b, leaning > 0, to_a)
-    flat = take_a.reshape(-1)
-    flat[place] = decision[piece[place]]
-    contested = place[(to_a & to_b)[piece[place]]]
+    take_a: Mask = np.empty(sheet_a.shape, np.bool_)
+    contested = _settle_disputes(sheet_a, sheet_b, land, lean, take_a)
     if contested.size:
         _cut(sheet_a, sheet_b, land, take_a, contested, change(contested))
     return take_a
 
 
-def _shores(a: Labels, b: Labels, land: Labels, piece: Ints, number: int, width: int) -> tuple[Mask, Mask]:
-    """Which pieces touch land of their first label, and which land of their second; row 0 is no piece."""
-    touches = np.zeros((2, number + 1), bool)
-    coast = np.flatnonzero(land)
-    for step in (-width, width, -1, 1):
-        near = np.clip(coast + step, 0, land.size - 1)
-        touches[0][piece[near[a[near] == land[coast]]]] = True
-        touches[1][piece[near[b[near] == land[coast]]]] = True
-    touches[:, 0] = False
-    return touches[0], touches[1]
+@kernel
+def _settle_disputes(sheet_a: Labels, sheet_b: Labels, land: Labels, lean: Array, take_a: Mask) -> Ints:
+    """Decide all pixels, those that land on both sides claims for the time being; returns these."""
+    height, width = sheet_a.shape
+    disputed = 0
+    for row in range(height):
+        for col in range(width):
+            a, b = sheet_a[row, col], sheet_b[row, col]
+            take_a[row, col] = a > 0 and (b == 0 or lean[row, col] > 0)
+            disputed += a > 0 and b > 0 and a != b
+    places = np.empty(disputed, np.int64)
+    if disputed == 0:
+        return places
+    piece = np.zeros((height, width), np.int32)  # from 1
+    parent = np.empty(disputed + 1, np.int32)
+    count = 0
+    at = 0
+    for row in range(1, height - 1):
+        for col in range(1, width - 1):
+            a, b = sheet_a[row, col], sheet_b[row, col]
+            if a == b or a == 0 or b == 0:
+                continue
+            places[at] = row * width + col
+            at += 1
+            mine = 0
+            if sheet_a[row, col - 1] == a and sheet_b[row, col - 1] == b:
+                mine = piece[row, col - 1]
+                while parent[mine] != mine:
+                    mine = parent[mine]
+            if sheet_a[row - 1, col] == a and sheet_b[row - 1, col] == b:
+                upper = piece[row - 1, col]
+                while parent[upper] != upper:
+                    parent[upper] = parent[parent[upper]]
+                    upper = parent[upper]
+                if mine == 0:
+                    mine = upper
+                parent[max(mine, upper)] = min(mine, upper)
+                mine = min(mine, upper)
+            if mine == 0:
+                count += 1
+                mine = count
+                parent[mine] = mine
+            piece[row, col] = mine
+    places = places[:at]
+    leaning = np.zeros(count + 1)
+    to_a, to_b = np.zeros(count + 1, np.bool_), np.zeros(count + 1, np.bool_)
+    for place in places:
+        row, col = place // width, place % width
+        mine = piece[row, col]
+        while parent[mine] != mine:
+            mine = parent[mine]
+        piece[row, col] = mine
+        leaning[mine] += lean[row, col]
+        for shore in (land[row - 1, col], land[row + 1, col], land[row, col - 1], land[row, col + 1]):
+            if shore > 0:
+                to_a[mine] |= shore == sheet_a[row, col]
+                to_b[mine] |= shore == sheet_b[row, col]
+    contested = 0
+    for place in places:
+        row, col = place // width, place % width
+        mine = piece[row, col]
+        take_a[row, col] = leaning[mine] > 0 if to_a[mine] == to_b[mine] else to_a[mine]
+        if to_a[mine] and to_b[mine]:
+            places[contested] = place
+            contested += 1
+    return places[:contested].copy()
 
 
 def _cut(sheet_a: Labels, sheet_b: Labels, land: Labels, take_a: Mask, contested: Ints, cost: Array) -> None:
