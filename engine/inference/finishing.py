@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import Empty, Queue
 
@@ -23,6 +24,7 @@ from engine.regions.result import RegionResult
 from engine.scene import Grid
 
 _POLL_S = 0.05
+_FILES = ("classes.tif", "classes.tif.aux.xml", "confidence.tif", "regions.tif", "regions.parquet")
 _OTHER_MAPS = 0.3
 """Share of the time for maps that those written along with the windows still take at the end."""
 
@@ -93,8 +95,8 @@ def finish_run(
             )
 
     yield from run_lanes((regions_lane, maps_lane), cancel)
-    for name in ("classes.tif", "classes.tif.aux.xml", "confidence.tif", "regions.tif", "regions.parquet"):
-        store.publish(name)
+    with ThreadPoolExecutor(len(_FILES)) as pool:  # each waits for the disk
+        list(pool.map(store.publish, _FILES))
     store.publish_info(store.info.model_copy(update={"class_shares": areas.shares(), "regions": counts[0]}))
     yield Finished(store.path, counts[0], time.monotonic() - began, seconds)
 

@@ -154,7 +154,7 @@ def _write(
         if done != grid.height:
             raise ValueError(f"{done} rows were given for a map of {grid.height}")
     if factors:
-        with rasterio.open(path, "r+", num_threads="ALL_CPUS") as target:
+        with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"), rasterio.open(path, "r+", num_threads="ALL_CPUS") as target:
             target.build_overviews(factors, kind.overviews)
     if progress is not None:
         progress(1.0)

@@ -37,7 +37,7 @@ def run_lanes(lanes: Sequence[Lane], cancel: Cancel) -> Iterator[StageChanged]:
         CancelledError: ``cancel`` said so.
     """
     stop = threading.Event()
-    reports: Queue[StageChanged] = Queue()
+    reports: Queue[StageChanged | None] = Queue()
     errors: list[BaseException] = []
 
     def work(lane: Lane) -> None:
@@ -55,18 +55,25 @@ def run_lanes(lanes: Sequence[Lane], cancel: Cancel) -> Iterator[StageChanged]:
         except BaseException as error:
             errors.append(error)
             stop.set()
+        finally:
+            reports.put(None)
 
     threads = [threading.Thread(target=work, args=(lane,), name="rs-finish", daemon=True) for lane in lanes]
     for thread in threads:
         thread.start()
     try:
-        while any(thread.is_alive() for thread in threads) or not reports.empty():
+        ended = 0
+        while ended < len(threads):
             if cancel():
                 stop.set()
             try:
-                yield reports.get(timeout=_POLL_S)
+                event = reports.get(timeout=_POLL_S)
             except Empty:
                 continue
+            if event is None:
+                ended += 1
+            else:
+                yield event
     finally:
         stop.set()
         for thread in threads:

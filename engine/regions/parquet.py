@@ -23,8 +23,9 @@ import pyproj
 import shapely
 
 from engine.errors import CancelledError, OutputError
+from engine.jit import kernel
 from engine.regions.ahead import made_ahead
-from engine.regions.polygons import EAST, WEST, Traced, trace_rows
+from engine.regions.polygons import EAST, SOUTH, WEST, Traced, trace_rows
 from engine.scene import Grid
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class PolygonSpool:
         self._offset = np.zeros(count, np.int64)
         self._length = np.zeros(count, np.int64)
         self._end = 0
-        self.perimeter_m = np.zeros(count)
+        self._borders = np.zeros((4, count))
         self._path.write_bytes(b"")
 
     def add(self, traced: Traced) -> None:
@@ -66,7 +67,8 @@ class PolygonSpool:
         with self._path.open("ab") as file:
             file.write(b"".join(blobs))
         self._end += int(sizes.sum())
-        self._add_perimeters(traced)
+        part = traced.segments
+        _add_borders(part.label, part.col, part.row, part.length, part.heading, self._borders)
 
     def blobs(self, start: int, stop: int) -> list[bytes]:
         """WKB of regions ``start + 1`` to ``stop``."""
@@ -79,16 +81,26 @@ class PolygonSpool:
                 found.append(file.read(length))
         return found
 
-    def _add_perimeters(self, traced: Traced) -> None:
+    def perimeters_m(self, start: int, stop: int) -> Array:
+        """Length of all borders of regions ``start + 1`` to ``stop``, by the pixel size amid the borders of each."""
         if self._grid.crs is None:
-            self.perimeter_m[traced.label - 1] = np.nan
-            return
-        part = traced.segments
-        stop_col, stop_row = part.stop
-        scale = self._grid.ground((part.row + stop_row) / 2, (part.col + stop_col) / 2)
-        level = (part.heading == EAST) | (part.heading == WEST)
-        metres = part.length * np.where(level, scale.dx_m, scale.dy_m)
-        np.add.at(self.perimeter_m, part.label - 1, metres)
+            return np.full(stop - start, np.nan)
+        level, upright, row, col = self._borders[:, start:stop]
+        total = np.maximum(level + upright, 1)
+        scale = self._grid.ground(row / total, col / total)
+        return np.asarray(level * scale.dx_m + upright * scale.dy_m)
+
+
+@kernel
+def _add_borders(label: Array, col: Array, row: Array, length: Array, heading: Array, borders: Array) -> None:
+    """Add to each label's level and upright border, and the rows and columns of its middles times its length."""
+    for i in range(label.size):
+        at, steps = label[i] - 1, length[i]
+        level = heading[i] == EAST or heading[i] == WEST
+        borders[0 if level else 1, at] += steps
+        half = steps / 2 if heading[i] == EAST or heading[i] == SOUTH else -steps / 2
+        borders[2, at] += steps * (row[i] + (0 if level else half))
+        borders[3, at] += steps * (col[i] + (half if level else 0))
 
 
 def write_regions(
@@ -200,7 +212,7 @@ def _table(result: RegionResult, spool: PolygonSpool, start: int, stop: int) -> 
     mean = sums.sums[part] / pixels[:, None]
     variance = np.maximum(sums.squares[part] / pixels[:, None] - mean * mean, 0.0)
     vectors = result.features(start, stop)
-    metres = sums.area_m2[part]
+    metres, perimeters = sums.area_m2[part], spool.perimeters_m(start, stop)
     columns = [
         np.arange(start + 1, stop + 1),
         code.astype(np.int32),
@@ -210,7 +222,7 @@ def _table(result: RegionResult, spool: PolygonSpool, start: int, stop: int) -> 
         pa.array(names[second], pa.string(), mask=second == len(result.class_names)),
         sums.pixels[part],
         pa.array(metres, mask=~np.isfinite(metres)),
-        pa.array(spool.perimeter_m[part], mask=~np.isfinite(spool.perimeter_m[part])),
+        pa.array(perimeters, mask=~np.isfinite(perimeters)),
         *place(centre_col, centre_row),
         *mean.T,
         *np.sqrt(variance).T,

@@ -28,6 +28,7 @@ Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 
 EAST, WEST, SOUTH, NORTH = 0, 1, 2, 3
+_SOFT = 4
 _STEP_X = np.array([1, -1, 0, 0], np.int32)
 _STEP_Y = np.array([0, 0, 1, -1], np.int32)
 _ARRIVING = np.array([0, 1, 0, 1], np.int8)
@@ -124,7 +125,7 @@ def trace_rows(rows: Iterable[tuple[int, Array]], width: int, last_row: Array) -
     row_stop = 0
     for row_start, labels in rows:
         sheet = np.concatenate((above, labels.astype(np.int32)))
-        fresh = Segments.join((_level(sheet, row_start), _upright(sheet, row_start)))
+        fresh = _segments(sheet, row_start)
         above, row_stop = sheet[-1:], row_start + labels.shape[0]
         closed = last_row[fresh.label] < row_stop
         ready = [fresh.take(closed)]
@@ -139,7 +140,7 @@ def trace_rows(rows: Iterable[tuple[int, Array]], width: int, last_row: Array) -
         held = [*waiting, fresh.take(~closed)]
         yield _trace(Segments.join(ready))
     bottom = np.concatenate((above, np.zeros_like(above)))
-    yield _trace(Segments.join([*held, _level(bottom, row_stop)]))
+    yield _trace(Segments.join([*held, _segments(bottom, row_stop)]))
 
 
 def trace(labels: Array) -> Traced:
@@ -147,7 +148,7 @@ def trace(labels: Array) -> Traced:
     height, width = labels.shape
     last_row = np.full(int(labels.max(initial=0)) + 1, height)
     parts = [part for part in trace_rows([(0, labels)], width, last_row) if part.label.size]
-    return parts[0] if parts else _trace(_level(np.zeros((2, 1), np.int32), 0))
+    return parts[0] if parts else _trace(_segments(np.zeros((2, 1), np.int32), 0))
 
 
 def coverage(labels: Array, transform: Affine | None = None) -> tuple[Ints, npt.NDArray[np.object_]]:
@@ -168,67 +169,68 @@ def simplify(polygons: Array, tolerance: float) -> npt.NDArray[np.object_]:
     return np.asarray(shapely.coverage_simplify(np.asarray(polygons, dtype=object), tolerance), dtype=object)
 
 
-def _level(sheet: Array, first_row: int) -> Segments:
-    """Segments along the lattice rows between each two rows of ``sheet``; the first lies at ``first_row``."""
-    line, start, stop, above, below = _straight_pieces(sheet)
-    return _both_sides(below, above, stop, start, line + first_row, line + first_row, stop - start, WEST, EAST, None)
+def _segments(sheet: Array, first_row: int) -> Segments:
+    """Segments of the rows of ``sheet`` below its first one, which lies above the scene row ``first_row``."""
+    columns = _cut_borders(sheet, first_row)
+    label, col, row, length, kind = columns
+    return Segments(label, col, row, length, (kind & 3).astype(np.int8), kind >= _SOFT)
 
 
-def _upright(sheet: Array, first_row: int) -> Segments:
-    """Segments along the lattice columns of ``sheet`` below its first row, which only says where borders go on."""
-    height, width = sheet.shape
-    wide = np.zeros((width + 2, height - 1), sheet.dtype)
-    wide[1:-1] = sheet[1:].T
-    line, start, stop, left, right = _straight_pieces(wide)
-    before = np.concatenate(([0], sheet[0], [0]))
-    soft = (start == 0) & (before[line] == left) & (before[line + 1] == right)
-    top, bottom = start + first_row, stop + first_row
-    return _both_sides(right, left, line, line, top, bottom, stop - start, SOUTH, NORTH, soft)
+@kernel
+def _cut_borders(sheet: Array, first_row: int) -> Array:
+    """Maximal straight pieces along which the labels on either side stay the same, once for each label.
 
-
-def _straight_pieces(sheet: Array) -> tuple[Array, Array, Array, Array, Array]:
-    """Maximal pieces between each two rows of ``sheet`` along which both rows are constant and differ.
+    Along lattice rows between each two rows of ``sheet``, and along lattice columns beside all rows but the first.
 
     Returns:
-        Number of the line between two rows, first and last lattice column, value above, value below.
+        ``[5, n]`` label, column, row, length, heading (plus ``_SOFT``).
     """
-    up, down = sheet[:-1], sheet[1:]
-    lines, width = up.shape
-    change = np.ones((lines, width + 1), bool)
-    np.not_equal(up[:, 1:], up[:, :-1], out=change[:, 1:-1])
-    change[:, 1:-1] |= down[:, 1:] != down[:, :-1]
-    border = np.zeros((lines, width + 1), bool)
-    np.not_equal(up, down, out=border[:, :-1])
-    edge = border.copy()
-    edge[:, 1:] |= border[:, :-1]
-    flat = np.flatnonzero(change & edge)
-    begins = border.reshape(-1)[flat]
-    start = flat[begins]
-    stop = flat[np.flatnonzero(begins) + 1] if start.size else start
-    line, col = np.divmod(start, width + 1)
-    return line, col, col + (stop - start), up[line, col], down[line, col]
-
-
-def _both_sides(
-    one: Array,
-    other: Array,
-    col: Array,
-    back_col: Array,
-    row: Array,
-    back_row: Array,
-    length: Array,
-    heading: int,
-    back: int,
-    soft: Array | None,
-) -> Segments:
-    """A segment for the region on one side and one, the other way round, for that on the other."""
-    mine, theirs = one > 0, other > 0
-    flags = np.zeros(length.size, bool) if soft is None else soft
-    headings = np.repeat(np.array([heading, back], np.int8), (int(mine.sum()), int(theirs.sum())))
-    pairs = ((one, other), (col, back_col), (row, back_row), (length, length))
-    columns = [np.concatenate((a[mine], b[theirs])).astype(np.int32) for a, b in pairs]
-    label, first_col, first_row, steps = columns
-    return Segments(label, first_col, first_row, steps, headings, np.concatenate((flags[mine], flags[theirs])))
+    height, width = sheet.shape
+    found = np.empty((5, 8 * (width + 1)), np.int32)
+    count = 0
+    begun = np.full(width + 1, -1)
+    for y in range(height + 1):
+        if count + 4 * (width + 1) > found.shape[1]:
+            more = np.empty((5, 2 * found.shape[1]), np.int32)
+            more[:, :count] = found[:, :count]
+            found = more
+        if y > 0:
+            for x in range(width + 1):
+                left = sheet[y, x - 1] if y < height and x > 0 else 0
+                right = sheet[y, x] if y < height and x < width else 0
+                was_left = sheet[y - 1, x - 1] if x > 0 else 0
+                was_right = sheet[y - 1, x] if x < width else 0
+                same = left == was_left and right == was_right
+                if begun[x] >= 0 and not (same and y < height):
+                    top, bottom = begun[x], y - 1 + first_row
+                    soft = 0
+                    if top < first_row:
+                        top, soft = first_row, _SOFT
+                    for label, row, heading in ((was_right, top, SOUTH), (was_left, bottom, NORTH)):
+                        if label > 0:
+                            found[0, count], found[1, count], found[2, count] = label, x, row
+                            found[3, count], found[4, count] = bottom - top, heading + soft
+                            count += 1
+                    begun[x] = -1
+                if left != right and begun[x] < 0:
+                    # A row higher than the first says that the border runs straight on above.
+                    begun[x] = y - 1 + first_row - (1 if y == 1 and same else 0)
+        if y + 1 < height:
+            x = 0
+            while x < width:
+                above, below = sheet[y, x], sheet[y + 1, x]
+                start = x
+                x += 1
+                if above == below:
+                    continue
+                while x < width and sheet[y, x] == above and sheet[y + 1, x] == below:
+                    x += 1
+                for label, col, heading in ((below, x, WEST), (above, start, EAST)):
+                    if label > 0:
+                        found[0, count], found[1, count], found[2, count] = label, col, y + first_row
+                        found[3, count], found[4, count] = x - start, heading
+                        count += 1
+    return found[:, :count].copy()
 
 
 def _trace(segments: Segments) -> Traced:
