@@ -14,13 +14,11 @@ from torch import Tensor, nn
 
 from engine.errors import OptionError
 from engine.tokenizers.blocked import OpenConv
+from engine.tokenizers.matching import mixing_weights
 
 
 def dense_weights(attention: Tensor, rows: int, cols: int, temperature: float = 1.0) -> Tensor:
-    """How much of each token goes into each cell of a dense grid.
-
-    Attention is sampled at the nearest seed, scaled to [0, 1] over the tokens of a cell, and put through a softmax
-    over tokens. At the published temperature of 1 the weights of a cell lie within a factor e of one another.
+    """How much of each token goes into each cell of a dense grid: of the nearest seed's attention, the mixing weights.
 
     Args:
         attention: ``[B, N, h, w]``, non-negative.
@@ -31,12 +29,7 @@ def dense_weights(attention: Tensor, rows: int, cols: int, temperature: float = 
     Returns:
         ``[B, N, rows, cols]``, summing to one over N.
     """
-    cells = F.interpolate(attention, (rows, cols), mode="nearest")
-    low, high = cells.aminmax(dim=1, keepdim=True)
-    span = high - low
-    tied = span <= 0
-    scaled = (cells - low) / span.masked_fill(tied, 1.0)
-    return (scaled / temperature).softmax(dim=1)
+    return mixing_weights(F.interpolate(attention, (rows, cols), mode="nearest"), temperature)
 
 
 class Up2(nn.Sequential):

@@ -1,8 +1,27 @@
 """``hook_segmenter`` and ``hook_classifier``: the published HOOK models, exact for the authors' weights.
 
-Beyond the published code, and without a change at the published sizes: any image height and width, batches of one,
-single or tied tokens, every width as configuration, a temperature for the mixing weights and a choice whether the
-loss reaches the assignment through them.
+How the published code's peculiarities are settled, by their number in the project's specification; tests hold each:
+
+==== ==================================================== ==========================================================
+no.  published                                            here
+==== ==================================================== ==========================================================
+1    a batch of one, or one token, raises                 works: only the axis of heads is dropped
+2    tied columns give 0/0                                tied tokens share a cell equally
+3    mixing weights lie within a factor e                 kept; ``temperature`` divides, default 1
+4    no gradient through the mixing weights               kept; ``detach_weights=False`` lets it through
+5    fixed number of pixels, square maps assumed          the table is interpolated; rows and columns are counted apart
+6    dense grid of 32 x 32                                ``dense_size``, in proportion to the image
+7    flags ignored, pictures always saved, memory grows   recipes and commands of our own
+8    fp16 without loss scaling                            bfloat16 or a scaler (training)
+9    global attention over all seeds                      kept, in blocks that never hold the map; or ``hook_linear_*``
+10   Patch Embed is blind to positions                    kept; ``positions=True`` is the fair one
+11   token areas depend on the normalisation over seeds   kept: weights depend on it
+12   a second reading of the attention gives other values the map is an output, never changed
+13   parts that nothing uses                              left out
+14   logs that the code cannot reproduce                  --
+15   labels are changed while pictures are saved          labels are read only
+16   columns of a table by position                       by name (training)
+==== ==================================================== ==========================================================
 
 Guarantees: state-dict keys are the authors'; ``out.tokens`` is what the tokenizer perceived, before the backbone;
 ``out.tokens.attention`` is the published map ``[B, 1, N, h*w]``; ``out.extras["states"]`` are the tokens after the
@@ -13,18 +32,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
-
-from engine.errors import OptionError
-from engine.models.dense import DenseTransform, SegFormerHead, dense_edge, dense_weights, upsample_padded
-from engine.models.output import TokenOutput
-from engine.models.tail import decode
-from engine.models.vit import LinearHead, TokenViT, spread_layers
+from engine.models.gathered import GatheredClassifier, GatheredSegmenter
 from engine.tokenizers.hook import HookTokenizer
 from engine.tokenizers.position import Interpolation
 
 
-class HookClassifier(nn.Module):
+class HookClassifier(GatheredClassifier):
     """Scene classification from the mean of a few homogeneous tokens.
 
     Args:
@@ -39,6 +52,7 @@ class HookClassifier(nn.Module):
         out_layers: Blocks whose states are summed before the mean; None takes the last.
         stem_widths: Channels of the stem at full, half and quarter resolution.
         seed_heads: Attention heads over the seeds.
+        window_size: Edge in seeds of the first attention's windows; None takes half the seed map's, as published.
         interpolation: How the position table is brought to other sizes.
     """
 
@@ -55,24 +69,24 @@ class HookClassifier(nn.Module):
         out_layers: Sequence[int] | None = None,
         stem_widths: Sequence[int] = (64, 128, 256),
         seed_heads: int = 8,
+        window_size: int | None = None,
         interpolation: Interpolation = "bicubic",
     ) -> None:
-        super().__init__()
-        self.tokenizer = HookTokenizer(
-            image_size, in_channels, seed_dim, token_count, embed_dim, stem_widths, seed_heads, interpolation
+        tokenizer = HookTokenizer(
+            image_size,
+            in_channels,
+            seed_dim,
+            token_count,
+            embed_dim,
+            stem_widths,
+            seed_heads,
+            window_size,
+            interpolation,
         )
-        self.backbone = TokenViT(embed_dim, depth, num_heads, out_layers or (depth - 1,))
-        self.taskHead = LinearHead(embed_dim, num_classes, "mean")
-
-    def forward(self, images: Tensor) -> TokenOutput:
-        """Classify ``[B, C, H, W]`` normalised floats; logits ``[B, K]``."""
-        tokens = self.tokenizer(images)
-        states = self.backbone(tokens.features)
-        total = sum(states[1:], states[0])
-        return TokenOutput(self.taskHead(total), tokens, extras={"states": total})
+        super().__init__(tokenizer, num_classes, depth, num_heads, out_layers)
 
 
-class HookSegmenter(nn.Module):
+class HookSegmenter(GatheredSegmenter):
     """Dense prediction from a few homogeneous tokens, spread over a dense grid by their own attention.
 
     Args:
@@ -91,6 +105,7 @@ class HookSegmenter(nn.Module):
         head_dim: Channels of the decoder.
         stem_widths: Channels of the stem at full, half and quarter resolution.
         seed_heads: Attention heads over the seeds.
+        window_size: Edge in seeds of the first attention's windows; None takes half the seed map's, as published.
         interpolation: How the position table is brought to other sizes.
         temperature: Of the weights that spread tokens over the grid; 1 as published, smaller is sharper.
         detach_weights: Whether the loss stops at those weights, as published.
@@ -112,44 +127,32 @@ class HookSegmenter(nn.Module):
         head_dim: int = 256,
         stem_widths: Sequence[int] = (64, 128, 256),
         seed_heads: int = 8,
+        window_size: int | None = None,
         interpolation: Interpolation = "bicubic",
         temperature: float = 1.0,
         detach_weights: bool = True,
     ) -> None:
-        super().__init__()
-        if temperature <= 0:
-            raise OptionError(f"temperature is {temperature}", remedy="It must be greater than 0.")
-        layers = tuple(out_layers) if out_layers else spread_layers(depth)
-        if len(layers) != 4:
-            raise OptionError("out_layers must be four block numbers")
-        self.image_size = image_size
-        self.dense_size = dense_size or max(2, image_size // 16)
-        self.temperature = temperature
-        self.detach_weights = detach_weights
-        self.tokenizer = HookTokenizer(
-            image_size, in_channels, seed_dim, token_count, embed_dim, stem_widths, seed_heads, interpolation
+        tokenizer = HookTokenizer(
+            image_size,
+            in_channels,
+            seed_dim,
+            token_count,
+            embed_dim,
+            stem_widths,
+            seed_heads,
+            window_size,
+            interpolation,
         )
-        self.backbone = TokenViT(embed_dim, depth, num_heads, layers)
-        self.denseTransform = DenseTransform(embed_dim, dense_channels)
-        self.taskHead = SegFormerHead(dense_channels, head_dim, num_classes)
-
-    def forward(self, images: Tensor) -> TokenOutput:
-        """Segment ``[B, C, H, W]`` normalised floats; logits lie on 4 times the dense grid."""
-        seen = self.tokenizer.perceive(images)
-        tokens = seen.tokens
-        height, width = seen.padded_size
-        rows = dense_edge(self.dense_size, height, self.image_size)
-        cols = dense_edge(self.dense_size, width, self.image_size)
-        states = self.backbone(tokens.features)
-        maps = self.spread(tokens.assignment, states, rows, cols)
-        logits = decode(self.denseTransform, self.taskHead, maps)
-        upsample = upsample_padded(seen.padded_size, (images.shape[-2], images.shape[-1]))
-        return TokenOutput(logits, tokens, upsample=upsample, extras={"states": states[-1]})
-
-    def spread(self, attention: Tensor, states: Sequence[Tensor], rows: int, cols: int) -> list[Tensor]:
-        """Spread token states ``[B, N, D]`` over a dense grid by their attention: maps ``[B, D, rows, cols]``."""
-        weights = dense_weights(attention, rows, cols, self.temperature)
-        if self.detach_weights:
-            weights = weights.detach()
-        mixing = weights.flatten(2).transpose(1, 2)
-        return [(mixing.to(s.dtype) @ s).transpose(1, 2).reshape(len(s), -1, rows, cols) for s in states]
+        super().__init__(
+            tokenizer,
+            num_classes,
+            image_size,
+            depth,
+            num_heads,
+            out_layers,
+            dense_size,
+            dense_channels,
+            head_dim,
+            temperature,
+            detach_weights,
+        )

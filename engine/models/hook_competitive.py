@@ -1,23 +1,40 @@
 """``hook_competitive_segmenter``: competitive tokens, a ViT on them, and a class map read through the assignment.
 
+``hook_competitive_classifier`` reads the mean of the same tokens.
+
 The shipped land-cover default. Three paths add up to the logits of a seed: what its tokens say
 (token logits, mixed by the assignment, so that the loss teaches the assignment) and what the seed itself says
 (a skip, so that detail finer than a token survives). Pixel-level maps come from learned convex upsampling
 (Teed and Deng 2020, RAFT, section 3.3): each pixel is a convex mixture of the 3 x 3 cells around it, so
 class and region edges follow the image instead of the 4-pixel grid and no value leaves its neighbours' range.
+
+The steps from the published form to this one can be taken one by one, with the same seeds, widths and depths:
+
+======================================  ==================================================================
+configuration                           step
+======================================  ==================================================================
+``assignment="published"``, the others  tokens gather for themselves; the map is read through the published
+``False`` and ``"bilinear"``            mixing weights, which no loss reaches
+``assignment="competing"``              tokens compete for seeds
+``assignment_gradient=True``            the loss reaches the assignment through what is read through it
+``seed_skip=True``                      a seed has its own say beside its tokens
+``upsampling="convex"``                 pixels mix cells as the image asks (all defaults)
+======================================  ==================================================================
 """
 
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.errors import OptionError
 from engine.models.output import TokenOutput
 from engine.tokenizers.base import Tokens
-from engine.tokenizers.competitive import CompetitiveTokenizer
+from engine.tokenizers.competitive import AssignmentForm, CompetitiveTokenizer
 
 STRIDE = 4
 
@@ -108,6 +125,11 @@ class HookCompetitiveSegmenter(nn.Module):
         stem_width: Channels of the stem at stride 2.
         widths: Channels at strides 4, 8 and 16; the first is the seed width.
         depths: Convolution blocks at strides 4, 8 and 16.
+        assignment: Whether tokens compete for seeds, or gather them as published.
+        assignment_gradient: Whether losses reach the assignment that classes and regions are read through; without, it
+            learns from what tokens gather alone, as published.
+        seed_skip: Whether a seed has its own say in its classes.
+        upsampling: How maps are drawn at pixels: by learned convex mixtures, or bilinearly as published.
     """
 
     def __init__(
@@ -123,19 +145,28 @@ class HookCompetitiveSegmenter(nn.Module):
         stem_width: int = 32,
         widths: tuple[int, int, int] = (64, 128, 256),
         depths: tuple[int, int, int] = (2, 3, 6),
+        assignment: AssignmentForm = "competing",
+        assignment_gradient: bool = True,
+        seed_skip: bool = True,
+        upsampling: Literal["convex", "bilinear"] = "convex",
     ) -> None:
         super().__init__()
+        if upsampling not in ("convex", "bilinear"):
+            raise OptionError(f"upsampling is {upsampling!r}", remedy="Choose convex or bilinear.")
+        self.assignment_gradient = assignment_gradient
         self.tokenizer = CompetitiveTokenizer(
-            in_channels, token_count, embed_dim, key_dim, rounds, stem_width, widths, depths
+            in_channels, token_count, embed_dim, key_dim, rounds, stem_width, widths, depths, assignment
         )
         self.backbone = nn.ModuleList(TokenBlock(embed_dim, num_heads) for _ in range(depth))
         self.norm = nn.LayerNorm(embed_dim)
         self.token_head = nn.Linear(embed_dim, num_classes)
         seed_dim = self.tokenizer.seed_dim
-        self.seed_head = nn.Sequential(
-            nn.Conv2d(seed_dim, seed_dim, 1), nn.GELU(), nn.Dropout2d(0.1), nn.Conv2d(seed_dim, num_classes, 1)
-        )
-        self.upsampler = ConvexUpsampler(seed_dim, seed_dim)
+        self.seed_head: nn.Sequential | None = None
+        if seed_skip:
+            self.seed_head = nn.Sequential(
+                nn.Conv2d(seed_dim, seed_dim, 1), nn.GELU(), nn.Dropout2d(0.1), nn.Conv2d(seed_dim, num_classes, 1)
+            )
+        self.upsampler = ConvexUpsampler(seed_dim, seed_dim) if upsampling == "convex" else None
 
     def forward(self, images: Tensor) -> TokenOutput:
         """Segment ``[B, C, H, W]`` normalised floats of any size; maps are at stride 4 before ``at_pixels``."""
@@ -146,12 +177,67 @@ class HookCompetitiveSegmenter(nn.Module):
         features = self.norm(features)
         token_logits = self.token_head(features)
         claims = seen.tokens.assignment
+        if not self.assignment_gradient:
+            claims = claims.detach()
         through_tokens = torch.einsum("bnk,bnhw->bkhw", token_logits, claims.to(token_logits.dtype))
-        logits = through_tokens + self.seed_head(seen.seeds)
+        logits = through_tokens if self.seed_head is None else through_tokens + self.seed_head(seen.seeds)
         return TokenOutput(
             logits=logits,
-            tokens=Tokens(features, claims),
-            upsample=self.upsampler(seen.seeds),
+            tokens=Tokens(features, claims, seen.tokens.attention),
+            upsample=None if self.upsampler is None else self.upsampler(seen.seeds),
             token_logits=token_logits,
             extras={"through_tokens": through_tokens},
         )
+
+
+class HookCompetitiveClassifier(nn.Module):
+    """Scene classification from the mean of competing HOOK tokens.
+
+    Args:
+        num_classes: Classes ``K``.
+        in_channels: Bands of the image.
+        token_count: Tokens ``N``.
+        embed_dim: Token width ``D``.
+        depth: Transformer blocks over the tokens.
+        num_heads: Their attention heads.
+        key_dim: Width in which seeds and tokens are compared.
+        rounds: Rounds of competition.
+        stem_width: Channels of the stem at stride 2.
+        widths: Channels at strides 4, 8 and 16; the first is the seed width.
+        depths: Convolution blocks at strides 4, 8 and 16.
+        assignment: Whether tokens compete for seeds, or gather them as published.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 3,
+        token_count: int = 16,
+        embed_dim: int = 192,
+        depth: int = 3,
+        num_heads: int = 6,
+        key_dim: int = 64,
+        rounds: int = 2,
+        stem_width: int = 32,
+        widths: tuple[int, int, int] = (64, 128, 256),
+        depths: tuple[int, int, int] = (2, 3, 6),
+        assignment: AssignmentForm = "competing",
+    ) -> None:
+        super().__init__()
+        self.tokenizer = CompetitiveTokenizer(
+            in_channels, token_count, embed_dim, key_dim, rounds, stem_width, widths, depths, assignment
+        )
+        self.backbone = nn.ModuleList(TokenBlock(embed_dim, num_heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(embed_dim)
+        self.head = nn.Linear(embed_dim, num_classes)
+
+    def forward(self, images: Tensor) -> TokenOutput:
+        """Classify ``[B, C, H, W]`` normalised floats of any size; logits ``[B, K]``."""
+        seen = self.tokenizer(images)
+        states = seen.features
+        for block in self.backbone:
+            states = block(states)
+        states = self.norm(states)
+        features = states.mean(dim=1)
+        tokens = Tokens(states, seen.assignment, seen.attention)
+        return TokenOutput(self.head(features), tokens, extras={"features": features})

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +21,7 @@ from engine.models.checkpoint import load_checkpoint, sha256
 from engine.models.detection import Detections, Detector
 from engine.models.folding import fold_checked
 from engine.models.output import Probed, TokenOutput
-from engine.models.pointwise import swap_pointwise
-from engine.models.winograd import swap_winograd
-
-Precision = Literal["float32", "bfloat16"]
+from engine.models.ready import Precision, arrange
 
 PROBE_PX = 64
 """Edge of the image that a folded model is compared on."""
@@ -81,14 +77,8 @@ class LoadedModel:
         if module is self.module:
             module = copy.deepcopy(module)
         try:
-            module = module.requires_grad_(False).to(device)
-            module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            if device.type == "cpu":
-                swap_pointwise(module)
-                if precision == "float32":
-                    swap_winograd(module)
             return LoadedModel(
-                module,
+                arrange(module, device, precision),
                 self.card,
                 self.sha256,
                 device=device,

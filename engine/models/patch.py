@@ -1,7 +1,9 @@
 """``patch_segmenter`` and ``patch_classifier``: the Patch Embed baselines beside HOOK, alike but for the tokenizer.
 
-Without ``positions`` they are the published baselines, exact for the authors' weights; with it they are the fair
-comparison, since a ViT without positions does not know where its patches lie.
+By default they are the published baselines, exact for the authors' weights. With ``positions`` they are the fair
+comparison, since a ViT without positions does not know where its patches lie. Their other keys beyond the published
+ones (``mlp_ratio``, ``final_norm``, ``pool``) make the backbone and the head of a twin the same as those of the model
+it stands beside.
 
 Guarantees: the authors' state dicts load through ``from_reference``; ``out.tokens`` is what the tokenizer made;
 ``out.extras["states"]`` are the tokens after the backbone.
@@ -10,6 +12,7 @@ Guarantees: the authors' state dicts load through ``from_reference``; ``out.toke
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,6 +39,10 @@ class PatchClassifier(nn.Module):
         out_layers: Blocks whose states are summed; None takes the last.
         patch_size: Edge of a patch.
         positions: Whether patches get a learned position; published is no.
+        mlp_ratio: Hidden width of the MLPs over the token width.
+        final_norm: Whether tokens pass through a norm behind the last block; published is no.
+        pool: What the linear layer reads: the class token (``first``), as published, or the mean of the patches,
+            without a class token (``mean``).
         interpolation: How the position table is brought to other sizes.
     """
 
@@ -52,19 +59,29 @@ class PatchClassifier(nn.Module):
         out_layers: Sequence[int] | None = None,
         patch_size: int = 16,
         positions: bool = False,
+        mlp_ratio: int = 4,
+        final_norm: bool = False,
+        pool: Literal["first", "mean"] = "first",
         interpolation: Interpolation = "bicubic",
     ) -> None:
         super().__init__()
-        self.tokenizer = PatchTokenizer(image_size, in_channels, embed_dim, patch_size, True, positions, interpolation)
-        self.backbone = TokenViT(embed_dim, depth, num_heads, out_layers or (depth - 1,))
-        self.taskHead = LinearHead(embed_dim, num_classes, "first")
+        if pool not in ("first", "mean"):
+            raise OptionError(f"pool is {pool!r}", remedy="Choose first or mean.")
+        class_token = pool == "first"
+        self.tokenizer = PatchTokenizer(
+            image_size, in_channels, embed_dim, patch_size, class_token, positions, interpolation
+        )
+        self.backbone = TokenViT(embed_dim, depth, num_heads, out_layers or (depth - 1,), mlp_ratio, final_norm)
+        self.taskHead = LinearHead(embed_dim, num_classes, pool)
 
     def forward(self, images: Tensor) -> TokenOutput:
         """Classify ``[B, C, H, W]`` normalised floats; logits ``[B, K]``."""
         tokens = self.tokenizer(images)
         states = self.backbone(self.tokenizer.sequence(tokens.features))
         total = sum(states[1:], states[0])
-        return TokenOutput(self.taskHead(total), tokens, extras={"states": total[:, 1:], "class_state": total[:, 0]})
+        features = self.taskHead.pooled(total)
+        patches = total[:, -tokens.features.shape[1] :]
+        return TokenOutput(self.taskHead.fc(features), tokens, extras={"states": patches, "features": features})
 
     @classmethod
     def own_key(cls, key: str) -> str:
@@ -90,6 +107,8 @@ class PatchSegmenter(nn.Module):
         head_dim: Channels of the decoder.
         patch_size: Edge of a patch.
         positions: Whether patches get a learned position; published is no.
+        mlp_ratio: Hidden width of the MLPs over the token width.
+        final_norm: Whether tokens pass through a norm behind the last block; published is no.
         interpolation: How the position table is brought to other sizes.
     """
 
@@ -107,6 +126,8 @@ class PatchSegmenter(nn.Module):
         head_dim: int = 256,
         patch_size: int = 16,
         positions: bool = False,
+        mlp_ratio: int = 4,
+        final_norm: bool = False,
         interpolation: Interpolation = "bicubic",
     ) -> None:
         super().__init__()
@@ -116,7 +137,7 @@ class PatchSegmenter(nn.Module):
         self.image_size = image_size
         self.dense_size = dense_size
         self.tokenizer = PatchTokenizer(image_size, in_channels, embed_dim, patch_size, False, positions, interpolation)
-        self.backbone = TokenViT(embed_dim, depth, num_heads, layers)
+        self.backbone = TokenViT(embed_dim, depth, num_heads, layers, mlp_ratio, final_norm)
         self.denseTransform = DenseTransform(embed_dim, dense_channels)
         self.taskHead = SegFormerHead(dense_channels, head_dim, num_classes)
 
@@ -124,8 +145,8 @@ class PatchSegmenter(nn.Module):
         """Segment ``[B, C, H, W]`` normalised floats; logits lie on 4 times the dense grid."""
         tokens = self.tokenizer(images)
         height, width = images.shape[-2:]
-        covered = self.tokenizer.covered_size(height, width)
         grid: tuple[int, int] = (tokens.assignment.shape[2], tokens.assignment.shape[3])
+        covered = (grid[0] * self.tokenizer.patch_size, grid[1] * self.tokenizer.patch_size)
         states = self.backbone(tokens.features)
         dense = self._dense_grid(grid, covered)
         maps = [s.transpose(1, 2).unflatten(2, grid) for s in states]

@@ -1,6 +1,6 @@
 """The plain ViT that works on tokens, and the linear head for scenes, as HOOK's authors use both.
 
-Guarantees: no norm after the last block and no position added to tokens, as published.
+Guarantees: no norm after the last block unless asked for and no position added to tokens, as published.
 """
 
 from __future__ import annotations
@@ -22,9 +22,19 @@ class TokenViT(nn.Module):
         depth: Number of blocks.
         heads: Attention heads.
         out_layers: Blocks whose output is returned, in order; counted from 0.
+        mlp_ratio: Hidden width of the MLPs over the token width.
+        final_norm: Whether the states pass through a norm; published is no.
     """
 
-    def __init__(self, dim: int, depth: int, heads: int, out_layers: Sequence[int]) -> None:
+    def __init__(
+        self,
+        dim: int,
+        depth: int,
+        heads: int,
+        out_layers: Sequence[int],
+        mlp_ratio: int = 4,
+        final_norm: bool = False,
+    ) -> None:
         super().__init__()
         if depth < 1 or not out_layers or any(not 0 <= i < depth for i in out_layers):
             raise OptionError(
@@ -32,7 +42,8 @@ class TokenViT(nn.Module):
                 remedy=f"Use block numbers from 0 to {depth - 1}.",
             )
         self.out_layers = tuple(out_layers)
-        self.module = nn.ModuleList(Block(dim, heads) for _ in range(depth))
+        self.module = nn.ModuleList(Block(dim, heads, mlp_ratio) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim) if final_norm else nn.Identity()
 
     def forward(self, tokens: Tensor) -> list[Tensor]:
         """States ``[B, N, D]`` after each of the chosen blocks."""
@@ -40,7 +51,7 @@ class TokenViT(nn.Module):
         for block in self.module[: max(self.out_layers) + 1]:
             tokens = block(tokens)
             states.append(tokens)
-        return [states[index] for index in self.out_layers]
+        return [self.norm(states[index]) for index in self.out_layers]
 
 
 class LinearHead(nn.Module):
@@ -53,9 +64,12 @@ class LinearHead(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits ``[B, K]`` from tokens ``[B, N, D]``."""
-        pooled = tokens.mean(dim=1) if self.pool == "mean" else tokens[:, 0]
-        logits: Tensor = self.fc(pooled)
+        logits: Tensor = self.fc(self.pooled(tokens))
         return logits
+
+    def pooled(self, tokens: Tensor) -> Tensor:
+        """What the linear layer reads, ``[B, D]``."""
+        return tokens.mean(dim=1) if self.pool == "mean" else tokens[:, 0]
 
 
 def spread_layers(depth: int) -> tuple[int, int, int, int]:

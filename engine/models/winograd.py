@@ -99,6 +99,17 @@ class Winograd(nn.Module):
             out += self.bias
         return out[:, :h, :w].permute(0, 3, 1, 2)
 
+    def convolution(self) -> nn.Conv2d:
+        """A convolution of the same numbers."""
+        taps = torch.linalg.pinv(_transforms()[1])
+        weight = self.weight.detach().double().cpu()
+        tiles = weight.view(6, 6, *weight.shape[1:])
+        weight = torch.einsum("ia,abco,jb->ocij", taps, tiles, taps)
+        conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1, bias=self.bias is not None, device="meta")
+        conv.weight = nn.Parameter(weight.to(self.weight.device, self.weight.dtype), requires_grad=False)
+        conv.bias = self.bias
+        return conv.train(self.training)
+
     def written_out_macs(self, x: Tensor) -> tuple[int, int]:
         """Multiply-accumulates of the convolution as it is defined."""
         return x.numel() * 9 * self.weight.shape[2], 0
@@ -117,6 +128,15 @@ def swap_winograd(module: nn.Module) -> int:
         else:
             count += swap_winograd(child)
     return count
+
+
+def restore_convolutions(module: nn.Module) -> None:
+    """Turn what :func:`swap_winograd` made back into convolutions, in place."""
+    for name, child in module.named_children():
+        if isinstance(child, Winograd):
+            setattr(module, name, child.convolution())
+        else:
+            restore_convolutions(child)
 
 
 def _gains(conv: nn.Conv2d) -> bool:

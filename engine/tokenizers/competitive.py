@@ -8,6 +8,9 @@ gradient of the class map, which the head reads through it. Position comes from 
 of windowed attention, so no grid of attention windows is printed on the token map, any image size works, and
 the cost is linear in the seeds.
 
+For comparison the published matching is at hand in the same place (``assignment="published"``): everything else stays
+as it is, so that what competition changes can be measured alone.
+
 Guarantees: ``assignment`` sums to one over tokens at every cell; image edges that are no multiple of 16 are padded
 by replication inside and cropped again.
 """
@@ -16,12 +19,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.errors import OptionError
 from engine.tokenizers.base import Tokenizer, Tokens
+from engine.tokenizers.matching import FeedForward, MatchAttention, mixing_weights
+from engine.tokenizers.padding import pad_to_multiple
+
+AssignmentForm = Literal["competing", "published"]
 
 
 class ConvNormAct(nn.Sequential):
@@ -149,19 +158,42 @@ class CompetitiveMatching(nn.Module):
         return sharpness * (queries @ keys.transpose(1, 2))
 
 
+class PublishedMatching(nn.Module):
+    """One round in which tokens gather seeds as published, each for itself (softmax over seeds).
+
+    Args:
+        seed_dim: Channels of a seed.
+        embed_dim: Width of a token.
+        key_dim: Width in which seeds and tokens are compared.
+    """
+
+    def __init__(self, seed_dim: int, embed_dim: int, key_dim: int) -> None:
+        super().__init__()
+        self.match_attn = MatchAttention(seed_dim, embed_dim, key_dim)
+        self.match_ff = FeedForward(embed_dim)
+
+    def forward(self, tokens: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Let tokens ``[B, N, D]`` gather seeds ``[B, S, C]``.
+
+        Returns:
+            The updated tokens ``[B, N, D]`` and the attention ``[B, N, S]``, which sums to one over seeds.
+        """
+        gathered, attention = self.match_attn(tokens, seeds)
+        tokens = tokens + gathered
+        return tokens + self.match_ff(tokens), attention
+
+
 @dataclass(frozen=True, slots=True)
 class SeedTokens:
-    """Tokens together with what a dense head needs to read a class map through them.
+    """Tokens together with the seeds that a dense head reads beside them.
 
     Attributes:
         tokens: The tokens.
         seeds: ``[B, C, h, w]`` seeds at stride 4.
-        logits: ``[B, N, h, w]`` assignment logits.
     """
 
     tokens: Tokens
     seeds: Tensor
-    logits: Tensor
 
 
 class CompetitiveTokenizer(Tokenizer):
@@ -176,6 +208,8 @@ class CompetitiveTokenizer(Tokenizer):
         stem_width: Channels at stride 2.
         widths: Channels at strides 4, 8, 16.
         depths: Blocks at strides 4, 8, 16.
+        assignment: Whether tokens compete for seeds, or gather them as published; the published matching takes one
+            round, and its assignment are the published mixing weights.
     """
 
     def __init__(
@@ -188,28 +222,33 @@ class CompetitiveTokenizer(Tokenizer):
         stem_width: int = 32,
         widths: tuple[int, int, int] = (64, 128, 256),
         depths: tuple[int, int, int] = (2, 3, 6),
+        assignment: AssignmentForm = "competing",
     ) -> None:
         super().__init__()
+        if assignment not in ("competing", "published"):
+            raise OptionError(f"assignment is {assignment!r}", remedy="Choose competing or published.")
         self.embed_dim = embed_dim
         self.seed_dim = widths[0]
         self.pyramid = SeedPyramid(in_channels, stem_width, widths, depths)
         self.query = nn.Parameter(torch.randn(token_count, embed_dim))
-        self.matching = CompetitiveMatching(self.seed_dim, embed_dim, key_dim, rounds)
+        self.matching: CompetitiveMatching | PublishedMatching
+        if assignment == "competing":
+            self.matching = CompetitiveMatching(self.seed_dim, embed_dim, key_dim, rounds)
+        else:
+            self.matching = PublishedMatching(self.seed_dim, embed_dim, key_dim)
 
     def perceive(self, images: Tensor) -> SeedTokens:
         """Tokenize and keep the seeds, for heads that read classes through the assignment."""
-        height, width = images.shape[-2:]
-        pad_bottom, pad_right = -height % 16, -width % 16
-        if pad_bottom or pad_right:
-            images = F.pad(images, (0, pad_right, 0, pad_bottom), mode="replicate")
-        seeds = self.pyramid(images)
-        b, _, h, w = seeds.shape
+        rows, cols = (-(-edge // 4) for edge in images.shape[2:])
+        seeds = self.pyramid(pad_to_multiple(images, 16))
         flat = seeds.flatten(2).transpose(1, 2)
-        features, logits = self.matching(self.query.expand(b, -1, -1), flat)
-        rows, cols = -(-height // 4), -(-width // 4)
-        grid = logits.unflatten(2, (h, w))[:, :, :rows, :cols]
-        tokens = Tokens(features, grid.softmax(dim=1))
-        return SeedTokens(tokens, seeds[:, :, :rows, :cols], grid)
+        features, matched = self.matching(self.query.expand(len(images), -1, -1), flat)
+        grid = matched.unflatten(2, seeds.shape[2:])[:, :, :rows, :cols]
+        if isinstance(self.matching, PublishedMatching):
+            tokens = Tokens(features, mixing_weights(grid), grid.flatten(2)[:, None])
+        else:
+            tokens = Tokens(features, grid.softmax(dim=1))
+        return SeedTokens(tokens, seeds[:, :, :rows, :cols])
 
     def forward(self, images: Tensor) -> Tokens:
         """Tokenize ``[B, C, H, W]``; the assignment has a cell for every 4 x 4 pixels, ``ceil(H/4)`` rows."""

@@ -12,7 +12,6 @@ that are not square, all widths as configuration. The cost grows with the square
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -20,9 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.errors import OptionError
-from engine.tokenizers.base import Tokenizer, Tokens
 from engine.tokenizers.blocked import OpenConv, by_rows, plain
 from engine.tokenizers.cores import each
+from engine.tokenizers.matching import GatheringTokenizer, Perceived
+from engine.tokenizers.padding import pad_to_multiple
 from engine.tokenizers.position import Interpolation, position_grid
 from engine.tokenizers.transformer import Mlp, SelfAttention
 
@@ -147,64 +147,7 @@ class SemanticBlock(nn.Module):
         return -(-edge // count)
 
 
-class MatchAttention(nn.Module):
-    """One-head cross-attention from tokens to seeds; its map says which seeds a token is made of.
-
-    Tokens are few, so the key projection is carried over to them, and values are projected once gathered: the same
-    function with hardly a product for each seed.
-
-    Args:
-        seed_dim: Channels of a seed.
-        embed_dim: Width of a token.
-        key_dim: Width in which they are compared; published is half the seed's.
-    """
-
-    def __init__(self, seed_dim: int, embed_dim: int, key_dim: int) -> None:
-        super().__init__()
-        self.scale = key_dim**-0.5
-        self.norm_media = nn.LayerNorm(seed_dim)
-        self.norm_latents = nn.LayerNorm(embed_dim)
-        self.to_q = nn.Linear(embed_dim, key_dim, bias=False)
-        self.to_kv = nn.Linear(seed_dim, 2 * key_dim, bias=False)
-        self.to_out = nn.Linear(key_dim, embed_dim, bias=False)
-
-    def forward(self, latents: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
-        """Gather seeds ``[B, S, C]`` into latents ``[N, D]`` or ``[B, N, D]``.
-
-        Returns:
-            What each token gathered ``[B, N, D]``, and the map ``[B, N, S]``, float32, each row of which sums to one.
-        """
-        key, value = self.to_kv.weight.chunk(2)
-        seeds = self.norm_media(seeds)
-        queries = (self.to_q(self.norm_latents(latents)) * self.scale) @ key
-        attention = (queries @ seeds.transpose(1, 2)).softmax(dim=-1, dtype=torch.float32)
-        return self.to_out((attention.to(seeds.dtype) @ seeds) @ value.transpose(0, 1)), attention
-
-    def written_out_macs(self, latents: Tensor, seeds: Tensor) -> tuple[int, int]:
-        """Multiply-accumulates with keys and values projected for every seed, as published."""
-        b, count, _ = seeds.shape
-        tokens, key_dim = latents.shape[-2], self.to_q.out_features
-        rows = latents.numel() // latents.shape[-1]
-        layers = rows * self.to_q.weight.numel() + b * count * self.to_kv.weight.numel()
-        return layers + b * tokens * self.to_out.weight.numel(), 2 * b * tokens * count * key_dim
-
-
-@dataclass(frozen=True, slots=True)
-class Perceived:
-    """Tokens with the seeds they were gathered from.
-
-    Attributes:
-        tokens: The tokens.
-        seeds: ``[B, C, h, w]`` seeds at stride 4.
-        padded_size: Height and width in pixels that the seeds cover: the image's, rounded up to multiples of 4.
-    """
-
-    tokens: Tokens
-    seeds: Tensor
-    padded_size: tuple[int, int]
-
-
-class HookTokenizer(Tokenizer):
+class HookTokenizer(GatheringTokenizer):
     """Image -> homogeneous tokens (see the module's first lines).
 
     Args:
@@ -215,6 +158,7 @@ class HookTokenizer(Tokenizer):
         embed_dim: Width of a token.
         stem_widths: Channels of the stem at full, half and quarter resolution.
         seed_heads: Attention heads of the semantic module.
+        window_size: Edge in seeds of the first block's windows; None takes half the seed map's, as published.
         interpolation: How the position table is brought to other sizes.
     """
 
@@ -227,47 +171,32 @@ class HookTokenizer(Tokenizer):
         embed_dim: int = 768,
         stem_widths: Sequence[int] = (64, 128, 256),
         seed_heads: int = 8,
+        window_size: int | None = None,
         interpolation: Interpolation = "bicubic",
     ) -> None:
-        super().__init__()
+        super().__init__(seed_dim, token_count, embed_dim)
         if image_size < 2 * STRIDE or image_size % STRIDE:
             raise OptionError(f"image_size is {image_size}", remedy="It must be a multiple of 4, at least 8.")
-        if token_count < 1 or len(stem_widths) != 3:
-            raise OptionError("token_count must be at least 1 and stem_widths three numbers")
-        self.embed_dim = embed_dim
+        if len(stem_widths) != 3:
+            raise OptionError("stem_widths must be three numbers")
         self.edge = image_size // STRIDE
+        window = self.edge // 2 if window_size is None else window_size
+        if not 1 <= window <= self.edge:
+            raise OptionError(
+                f"window_size is {window_size}",
+                remedy=f"An image of {image_size} pixels has {self.edge} seeds an edge: choose 1 to {self.edge}.",
+            )
         self.interpolation: Interpolation = interpolation
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, self.edge**2, seed_dim))
-        self.query = nn.Parameter(torch.randn(token_count, embed_dim))
         self.downsample_module = DownsampleConv(in_channels, seed_dim, stem_widths)
         self.semantic_module = nn.Sequential(
-            SemanticBlock(seed_dim, seed_heads, self.edge // 2, self.edge),
-            SemanticBlock(seed_dim, seed_heads, 0, self.edge),
-        )
-        self.match_attn = MatchAttention(seed_dim, embed_dim, seed_dim // 2)
-        self.match_ff = nn.Sequential(
-            nn.LayerNorm(embed_dim),
-            nn.Linear(embed_dim, 4 * embed_dim, bias=False),
-            nn.GELU(),
-            nn.Linear(4 * embed_dim, embed_dim, bias=False),
+            SemanticBlock(seed_dim, seed_heads, window, self.edge), SemanticBlock(seed_dim, seed_heads, 0, self.edge)
         )
 
     def perceive(self, images: Tensor) -> Perceived:
         """Tokenize and keep the seeds."""
-        height, width = images.shape[-2:]
-        pad_bottom, pad_right = -height % STRIDE, -width % STRIDE
-        if pad_bottom or pad_right:
-            images = F.pad(images, (0, pad_right, 0, pad_bottom), mode="replicate")
+        images = pad_to_multiple(images, STRIDE)
         seeds = self.downsample_module(images).permute(0, 2, 3, 1)
-        b, h, w, _ = seeds.shape
-        seeds = seeds + position_grid(self.pos_embed, self.edge, h, w, self.interpolation)
+        seeds = seeds + position_grid(self.pos_embed, self.edge, seeds.shape[1], seeds.shape[2], self.interpolation)
         seeds = self.semantic_module(seeds)
-        gathered, attention = self.match_attn(self.query, seeds.reshape(b, h * w, -1))
-        features = gathered + self.query
-        features = features + self.match_ff(features)
-        tokens = Tokens(features, attention.unflatten(2, (h, w)), attention[:, None])
-        return Perceived(tokens, seeds.permute(0, 3, 1, 2), (height + pad_bottom, width + pad_right))
-
-    def forward(self, images: Tensor) -> Tokens:
-        """Tokenize ``[B, C, H, W]``; the assignment has a cell for every 4 x 4 pixels, ``ceil(H/4)`` rows."""
-        return self.perceive(images).tokens
+        return Perceived(self.gather(seeds), seeds.permute(0, 3, 1, 2), (images.shape[2], images.shape[3]))

@@ -7,11 +7,11 @@ replication; without positions it is exactly the baseline of HOOK's authors, whi
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.errors import OptionError
 from engine.tokenizers.base import Tokenizer, Tokens
+from engine.tokenizers.padding import pad_to_multiple
 from engine.tokenizers.position import Interpolation, position_grid
 
 
@@ -55,17 +55,9 @@ class PatchTokenizer(Tokenizer):
             self.pos_embed = None
         self.proj = nn.Conv2d(in_channels, embed_dim, patch_size, stride=patch_size)
 
-    def covered_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width rounded up to whole patches."""
-        return height + -height % self.patch_size, width + -width % self.patch_size
-
     def forward(self, images: Tensor) -> Tokens:
         """Tokenize ``[B, C, H, W]``; the assignment has a cell for every patch, ``ceil(H / patch_size)`` rows."""
-        height, width = images.shape[-2:]
-        covered = self.covered_size(height, width)
-        if covered != (height, width):
-            images = F.pad(images, (0, covered[1] - width, 0, covered[0] - height), mode="replicate")
-        grid = self.proj(images).permute(0, 2, 3, 1)
+        grid = self.proj(pad_to_multiple(images, self.patch_size)).permute(0, 2, 3, 1)
         b, h, w, _ = grid.shape
         if self.pos_embed is not None:
             grid = grid + position_grid(self.pos_embed, self.edge, h, w, self.interpolation)

@@ -50,12 +50,12 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block over tokens ``[B, N, D]``."""
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, mlp_ratio: int = 4) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
         self.attn = SelfAttention(dim, heads)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = Mlp(dim)
+        self.mlp = Mlp(dim, mlp_ratio)
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine tokens; the shape stays."""

@@ -12,7 +12,7 @@ from engine.models.dense import DenseTransform, SegFormerHead
 from engine.models.folding import fold_batch_norms
 from engine.models.pointwise import swap_pointwise
 from engine.models.tail import decode, decode_multiplied_out
-from engine.models.winograd import TILES, Winograd, swap_winograd
+from engine.models.winograd import TILES, Winograd, restore_convolutions, swap_winograd
 from engine.tokenizers.blocked import OpenConv
 
 
@@ -104,6 +104,19 @@ def test_only_wide_convolutions_of_three_by_three_are_swapped():
     assert swap_winograd(net) == 2
     assert isinstance(net[0], Winograd)
     assert isinstance(net[1][0], Winograd)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_swapped_convolution_comes_back(bias):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Sequential(nn.Conv2d(128, 130, 3, padding=1, bias=bias)), nn.Conv2d(130, 4, 1)).eval()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    assert swap_winograd(net) == 1
+    restore_convolutions(net)
+    after = net.state_dict()
+    assert before.keys() == after.keys()
+    for key, value in before.items():
+        torch.testing.assert_close(after[key], value, rtol=1e-6, atol=1e-7)
 
 
 def test_a_swapped_convolution_counts_as_it_is_defined():

@@ -13,8 +13,11 @@ from engine.models.hook import HookSegmenter
 SMALL = {"num_classes": 3, "image_size": 32, "embed_dim": 16, "depth": 4, "num_heads": 2}
 HOOK = {"seed_dim": 16, "token_count": 3, "stem_widths": (4, 8, 8)}
 DENSE = {"dense_channels": (4, 4, 8, 8), "head_dim": 8}
+LINEAR = {"seed_dim": 16, "token_count": 3, "stem_width": 4, "depths": (1, 1, 1), "seed_heads": 2, "context_grid": 2}
 CONFIGS = {
     "hook_classifier": SMALL | HOOK,
+    "hook_linear_classifier": {key: value for key, value in (SMALL | LINEAR).items() if key != "image_size"},
+    "hook_linear_segmenter": SMALL | LINEAR | DENSE,
     "hook_segmenter": SMALL | HOOK | DENSE,
     "patch_classifier": SMALL | {"patch_size": 8},
     "patch_segmenter": SMALL | DENSE | {"patch_size": 8},
@@ -27,6 +30,9 @@ def build(name, **changes):
 
 
 MODELS = {name: build(name) for name in CONFIGS}
+MODELS["patch_classifier as a twin"] = build(
+    "patch_classifier", positions=True, pool="mean", final_norm=True, mlp_ratio=2
+)
 MODELS["patch_classifier with positions"] = build("patch_classifier", positions=True)
 MODELS["patch_segmenter with positions"] = build("patch_segmenter", positions=True, dense_size=4)
 MODELS["hook_segmenter, 9 seeds an edge"] = build("hook_segmenter", image_size=36)
@@ -72,7 +78,7 @@ def test_constant_images_give_finite_answers(name, value):
     assert bool(output.logits.isfinite().all())
 
 
-@pytest.mark.parametrize("name", ["hook_segmenter", "hook_classifier"])
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name.startswith("hook")])
 def test_one_token_works(name):
     output = run(build(name, token_count=1), torch.rand(1, 3, 32, 32))
     assert bool(output.logits.isfinite().all())
@@ -162,6 +168,13 @@ def test_registry_names_what_was_meant():
         ("hook_segmenter", {"dense_channels": (8, 8)}, "four numbers"),
         ("hook_segmenter", {"temperature": 0.0}, "greater than 0"),
         ("hook_segmenter", {"token_count": 0}, "at least 1"),
+        ("hook_segmenter", {"window_size": 9}, "choose 1 to 8"),
+        ("hook_segmenter", {"window_size": 0}, "choose 1 to 8"),
+        ("hook_linear_segmenter", {"seed_dim": 18}, "multiple of 4"),
+        ("hook_linear_segmenter", {"seed_heads": 3}, "attention heads"),
+        ("hook_linear_segmenter", {"context_grid": 0}, "at least 1"),
+        ("hook_linear_classifier", {"depths": (1, 1)}, "three numbers"),
+        ("patch_classifier", {"pool": "max"}, "first or mean"),
         ("patch_segmenter", {"patch_size": 64}, "do not fit"),
         ("patch_segmenter", {"out_layers": (0,)}, "four block numbers"),
     ],

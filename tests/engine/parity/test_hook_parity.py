@@ -90,7 +90,7 @@ def test_published_model_gives_the_authors_numbers(case, inference, monkeypatch)
         kept.update(maps=maps, pyramid=transform(maps))
         return decode(transform, head, maps)
 
-    monkeypatch.setattr("engine.models.hook.decode", watched)
+    monkeypatch.setattr("engine.models.gathered.decode", watched)
     with torch.inference_mode(inference):
         output = model(images)
     hold(case, "logits", output.logits)

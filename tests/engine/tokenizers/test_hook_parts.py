@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.tokenizers.hook import MatchAttention, SemanticBlock
+from engine.tokenizers.hook import SemanticBlock
+from engine.tokenizers.matching import MatchAttention
 from engine.tokenizers.position import position_grid
 from engine.tokenizers.transformer import SelfAttention
 
