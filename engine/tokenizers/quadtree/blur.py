@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import OptionError
-from engine.tokenizers.quadtree.layout import Layout, image_layout
+from engine.tokenizers.quadtree.layout import image_layout
 from engine.tokenizers.quadtree.patches import mean_of_cells, pad_to_roots, shrink
 from engine.tokenizers.quadtree.scores import Scores, check_valid, hide_empty, pad_flags
 
@@ -42,11 +42,11 @@ class PixelBlur:
         """What it is."""
         return "pixel blur" + (", antialiased" if self.antialias else "")
 
-    @torch.no_grad()
-    def __call__(self, images: Tensor, min_size: int, max_size: int, *, valid: Tensor | None = None) -> Scores:
-        """Score the patches of images (see ``Scorer``)."""
-        layout = image_layout(images, min_size, max_size)
-        return Scores(hide_empty(blur_scores(images, layout, valid, self.antialias), layout, valid), self.name)
+    def __call__(
+        self, images: Tensor, min_size: int, max_size: int, *, valid: Tensor | None = None, margin: int = 0
+    ) -> Scores:
+        """Score the patches of images (see ``Scorer``; ``margin`` see :func:`blur_scores`)."""
+        return Scores(blur_scores(images, min_size, max_size, valid, self.antialias, margin), self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,41 +95,69 @@ class BandBlur:
         return "blur of robustly standardised bands" + ("" if self.antialias else ", not antialiased")
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, min_size: int, max_size: int, *, valid: Tensor | None = None) -> Scores:
-        """Score the patches of images (see ``Scorer``)."""
-        layout = image_layout(images, min_size, max_size)
+    def __call__(
+        self, images: Tensor, min_size: int, max_size: int, *, valid: Tensor | None = None, margin: int = 0
+    ) -> Scores:
+        """Score the patches of images (see ``Scorer``; ``margin`` see :func:`blur_scores`)."""
         if valid is not None:
-            check_valid(valid, layout, len(images))
+            check_valid(valid, images)
         found = self.statistics or _statistics_of(images, valid)
         dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
         centre = found.centre.to(images.device, dtype).view(-1, images.shape[1], 1, 1)
         spread = found.spread.to(images.device, dtype).view(-1, images.shape[1], 1, 1)
         alike = ((images.to(dtype) - centre) / spread).clamp(-_CLIP, _CLIP).float()
-        return Scores(hide_empty(blur_scores(alike, layout, valid, self.antialias), layout, valid), self.name)
+        return Scores(blur_scores(alike, min_size, max_size, valid, self.antialias, margin), self.name)
 
 
-def blur_scores(images: Tensor, layout: Layout, valid: Tensor | None, antialias: bool) -> dict[int, Tensor]:
-    """Scores ``-sqrt(MSE * size)`` of all sizes above the smallest, ``[B, rows, cols]`` each."""
+@torch.no_grad()
+def blur_scores(
+    images: Tensor, min_size: int, max_size: int, valid: Tensor | None, antialias: bool, margin: int = 0
+) -> dict[int, Tensor]:
+    """Scores ``-sqrt(MSE * size)`` of all sizes above the smallest, ``[B, rows, cols]`` each.
+
+    Args:
+        images: ``[B, C, H, W]`` floats.
+        min_size: Edge of the smallest patch in pixels.
+        max_size: Edge of the largest patch in pixels.
+        valid: Where there is data, ``[B, H, W]``; None is everywhere.
+        antialias: Whether shrinking averages all pixels.
+        margin: Pixels on each side that are there to be looked at, not to be scored: ``max_size / min_size`` or a
+            multiple of it, so that a piece of a larger image scores as it would within it. What is scored must then be
+            a multiple of ``max_size``.
+
+    Raises:
+        OptionError: Images are no floats, or margin and sizes do not go together.
+    """
     if not images.is_floating_point():
         raise OptionError(f"images are {images.dtype}", remedy="Give floats, for example images.float() / 255.")
+    inner = images[:, :, margin : images.shape[2] - margin, margin : images.shape[3] - margin]
+    layout = image_layout(inner, min_size, max_size)
+    if margin and (margin % (max_size // min_size) or not layout.whole):
+        raise OptionError(
+            f"a margin of {margin} pixels round {layout.height} x {layout.width} does not fit patches of {min_size} to "
+            f"{max_size}",
+            remedy=f"Use a multiple of {max_size // min_size} round a multiple of {max_size}.",
+        )
     weights: Tensor | None = None
+    flags = valid
     if valid is not None:
-        check_valid(valid, layout, len(images))
-    if images.device.type == "cpu" and len(images) > 1:  # one at a time: what a step makes is in cache for the next
-        singly = [slice(number, number + 1) for number in range(len(images))]
-        parts = [blur_scores(images[one], layout, None if valid is None else valid[one], antialias) for one in singly]
-        return {size: torch.cat([part[size] for part in parts]) for size in parts[0]}
+        check_valid(valid, images)
+        flags = valid[:, margin : margin + layout.height, margin : margin + layout.width]
     if valid is not None or not layout.whole:
-        flags = images.new_ones(images.shape[:1] + images.shape[2:], dtype=torch.bool) if valid is None else valid
-        weights = pad_flags(flags, layout)[:, None].to(images.dtype)
-        images = torch.where(weights > 0, pad_to_roots(images, layout), 0.0)
+        if valid is None:
+            valid = images.new_ones(images.shape[:1] + images.shape[2:], dtype=torch.bool)
+        if not layout.whole:
+            valid, images = pad_flags(valid, layout), pad_to_roots(images, layout)
+        weights = valid[:, None].to(images.dtype)
+        images = torch.where(weights > 0, images, 0.0)
     found = {}
     for size, (rows, cols) in zip(layout.splittable_sizes, layout.score_grids, strict=False):
-        error = _squared_error(images, weights, size // layout.min_size, antialias)
+        error = _squared_error(images, weights, size // min_size, antialias)
+        error = error[:, margin : error.shape[1] - margin, margin : error.shape[2] - margin]
         batch, height, width = error.shape
-        cells = error.view(batch, height // size, size, width // size, size)
+        cells = error.reshape(batch, height // size, size, width // size, size)
         found[size] = -(mean_of_cells(cells)[:, :rows, :cols] * size).sqrt()
-    return found
+    return hide_empty(found, layout, flags)
 
 
 def _squared_error(images: Tensor, weights: Tensor | None, factor: int, antialias: bool) -> Tensor:

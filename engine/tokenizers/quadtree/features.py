@@ -66,8 +66,18 @@ class FeatureBased:
             OptionError: The features are coarser than the patches of twice the smallest size, or no map.
         """
         layout = image_layout(images, min_size, max_size)
+        maps = self.importance(images, len(layout.sizes) - 1, valid=valid)
+        return Scores(hide_empty(importance_scores(maps, layout), layout, valid), self.name)
+
+    @torch.no_grad()
+    def importance(self, images: Tensor, halvings: int, *, valid: Tensor | None = None) -> Tensor:
+        """The maps themselves, ``[B, halvings, h, w]``: how features change when the image is halved 1, 2, … times.
+
+        Raises:
+            OptionError: The network is not ready, or gives no map.
+        """
         if valid is not None:
-            check_valid(valid, layout, len(images))
+            check_valid(valid, images)
             images = _fill(images, valid)
         if isinstance(self.network, nn.Module) and self.network.training:
             raise OptionError("the feature network is in training mode", remedy="Call its eval() first.")
@@ -75,12 +85,10 @@ class FeatureBased:
         sharp_size = tuple(max(1, int(edge * self.high_res_fraction)) for edge in edges)
         sharp = self._features(_resize(images, sharp_size))
         errors = []
-        for halvings in range(1, len(layout.sizes)):
-            small = _resize(images, tuple(max(1, int(edge / 2**halvings)) for edge in edges))
+        for halving in range(1, halvings + 1):
+            small = _resize(images, tuple(max(1, int(edge / 2**halving)) for edge in edges))
             errors.append(self._difference(self._features(_resize(small, sharp_size)), sharp))
-        if not errors:
-            return Scores({}, self.name)
-        maps = torch.stack(errors, dim=1)
+        maps = torch.stack(errors, dim=1) if errors else sharp[:, :0]
         if sharp_size != edges:  # as if the whole image had gone through
             whole = tuple(
                 round(cells * edge / part) for cells, edge, part in zip(maps.shape[-2:], edges, sharp_size, strict=True)
@@ -89,7 +97,7 @@ class FeatureBased:
         if valid is not None:
             shares = F.adaptive_avg_pool2d(valid[:, None].to(maps.dtype), (maps.shape[2], maps.shape[3]))
             maps = maps * shares
-        return Scores(hide_empty(importance_scores(maps, layout), layout, valid), self.name)
+        return maps
 
     def _features(self, images: Tensor) -> Tensor:
         features = self.network(images)

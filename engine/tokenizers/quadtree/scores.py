@@ -64,7 +64,8 @@ def hide_empty(scores: Mapping[int, Tensor], layout: Layout, valid: Tensor | Non
     """Scores with plus infinity for patches that hold no valid pixel ``[B, H, W]``."""
     if valid is None:
         return dict(scores)
-    check_valid(valid, layout, len(next(iter(scores.values()))) if scores else len(valid))
+    if tuple(valid.shape[1:]) != (layout.height, layout.width):
+        raise OptionError(f"valid has the shape {list(valid.shape)}", remedy=_flags_remedy(layout.height, layout.width))
     rows, cols = layout.grids[-1]
     some = pad_flags(valid, layout).view(-1, rows, layout.min_size, cols, layout.min_size).any(dim=4).any(dim=2)
     found: dict[int, Tensor] = {}
@@ -75,17 +76,20 @@ def hide_empty(scores: Mapping[int, Tensor], layout: Layout, valid: Tensor | Non
     return found
 
 
-def check_valid(valid: Tensor, layout: Layout, batch: int) -> None:
-    """Refuse flags that do not fit the images.
+def check_valid(valid: Tensor, images: Tensor) -> None:
+    """Refuse flags that do not fit images ``[B, C, H, W]``.
 
     Raises:
         OptionError: They have another shape or are no booleans.
     """
-    wanted = (batch, layout.height, layout.width)
-    if tuple(valid.shape) != wanted or valid.dtype != torch.bool:
+    if valid.shape != images.shape[:1] + images.shape[2:] or valid.dtype != torch.bool:
         raise OptionError(
-            f"valid is {valid.dtype} of shape {list(valid.shape)}", remedy=f"Give booleans of shape {list(wanted)}."
+            f"valid is {valid.dtype} of shape {list(valid.shape)}", remedy=_flags_remedy(*images.shape[2:])
         )
+
+
+def _flags_remedy(height: int, width: int) -> str:
+    return f"Give booleans of shape [images, {height}, {width}]."
 
 
 def importance_scores(maps: Tensor | Sequence[Tensor], layout: Layout) -> dict[int, Tensor]:

@@ -1,0 +1,195 @@
+"""Scoring a scene with a network: windows of one plan, importance blended where they overlap.
+
+Windows begin on cells of ``min_size`` and are weighted towards their middle, so that what a network says at their edge,
+where it sees least, counts least. The plan depends on scene and options alone. Guarantees: the network is named on the
+tree; gaps are filled with the mean of what is valid before a network sees them, and count for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engine.errors import OptionError
+from engine.inference.check import check_run
+from engine.inference.device import choose_device
+from engine.inference.options import AnalysisOptions
+from engine.inference.plan import taper
+from engine.inference.quadtree.options import QuadtreeOptions
+from engine.inference.quadtree.scenes import Cancel, Progress, check_cancel, score_facts
+from engine.inference.quadtree.tree import SceneQuadtree, from_importance
+from engine.inference.stage import BatchStage
+from engine.models.catalog import find_model
+from engine.models.checkpoint import load_checkpoint, sha256
+from engine.models.loaded import LoadedModel
+from engine.scene import Scene, Window
+from engine.scene.stretch import percentile_stretch
+from engine.tokenizers.quadtree import FeatureBased, GradCam, load_shufflenet
+
+_WINDOW_PX = 512
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_OVERLAP_SHARE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Network:
+    """What looks at windows.
+
+    Attributes:
+        name: What it is, in words.
+        bands: Bands it takes.
+        window_px: Edge of its windows.
+        maps: Stored values ``[1, C, w, w]`` to importance ``[1, maps, h, w]``, one map or one for each size.
+    """
+
+    name: str
+    bands: tuple[int, ...]
+    window_px: int
+    maps: Callable[[npt.NDArray[Any]], Tensor]
+
+
+def score_windows(scene: Scene, options: QuadtreeOptions, progress: Progress, cancel: Cancel) -> SceneQuadtree:
+    """Score all patches of a scene with a network (see ``scenes.score_scene``)."""
+    m = options.min_size
+    halvings = (options.max_size // m).bit_length() - 1
+    network = _shufflenet(scene, options, halvings) if options.weights is not None else _model(scene, options, halvings)
+    cells = max(2, network.window_px // m)
+    edge = cells * m
+    shared = max(1, cells // _OVERLAP_SHARE)
+    rows, cols = -(-scene.height // m), -(-scene.width // m)
+    occupied = np.zeros((rows, cols), np.bool_)
+    total: npt.NDArray[np.float32] | None = None
+    weight = np.zeros((rows, cols), np.float32)
+    ramp = taper(cells, shared)
+    window_weight = np.outer(ramp, ramp).astype(np.float32)
+    row_starts, col_starts = _starts(rows, cells, shared), _starts(cols, cells, shared)
+    for number, (row, col) in enumerate((row, col) for row in row_starts for col in col_starts):
+        check_cancel(cancel)
+        raster = scene.read(Window(col * m, row * m, edge, edge), bands=network.bands)
+        valid = raster.valid
+        if raster.data.dtype.kind == "f":
+            valid = valid & np.isfinite(raster.data).all(axis=0)
+        progress(number / (len(row_starts) * len(col_starts)))
+        if not valid.any():
+            continue
+        maps = F.adaptive_avg_pool2d(network.maps(_filled(raster.data, valid)[None]).float(), (cells, cells))
+        found = maps[0].cpu().numpy()
+        there = valid.reshape(cells, m, cells, m).mean(axis=(1, 3), dtype=np.float32)
+        if total is None:
+            total = np.zeros((len(found), rows, cols), np.float32)
+        here = np.s_[row : min(row + cells, rows), col : min(col + cells, cols)]
+        inner = np.s_[: min(cells, rows - row), : min(cells, cols - col)]
+        total[(slice(None), *here)] += (found * window_weight * there)[(slice(None), *inner)]
+        weight[here] += window_weight[inner]
+        occupied[here] |= there[inner] > 0
+    progress(1.0)
+    importance = [] if total is None else [one / np.maximum(weight, 1e-12) for one in total]
+    return from_importance(
+        scene.grid,
+        importance or [np.zeros((rows, cols))],
+        occupied,
+        m,
+        options.max_size,
+        network.name,
+        score_facts(scene, options),
+    )
+
+
+def _starts(length: int, cells: int, shared: int) -> tuple[int, ...]:
+    """First cells of windows along an axis; the last may reach beyond."""
+    return tuple(range(0, max(1, length - shared), cells - shared))
+
+
+def _filled(data: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    if valid.all():
+        return data
+    mean = data[:, valid].mean(axis=1, dtype=np.float64).astype(data.dtype)
+    return np.where(valid, data, mean[:, None, None])
+
+
+def _shufflenet(scene: Scene, options: QuadtreeOptions, halvings: int) -> _Network:
+    if options.scorer != "features" or options.weights is None:
+        raise OptionError("weights belong to the features scorer", where="weights", remedy="Name a model instead.")
+    device = choose_device(options.device).torch_device
+    network = load_shufflenet(options.weights, 32 if options.min_size >= 16 else 16).to(device)
+    scorer = FeatureBased(network, "shufflenet_v2_x0_5")
+    bands = scene.rgb_indices()
+    stretch = percentile_stretch(scene, bands)
+    if scene.dtype == "uint8":
+        low, high = np.zeros(3), np.full(3, 255.0)
+    else:
+        low, high = np.array(stretch.low), np.array(stretch.high)
+    mean, std = (torch.tensor(part, device=device).view(3, 1, 1) for part in (_IMAGENET_MEAN, _IMAGENET_STD))
+
+    def maps(pixels: npt.NDArray[Any]) -> Tensor:
+        shown = np.clip((pixels - low[:, None, None]) / (high - low)[:, None, None], 0, 1).astype(np.float32)
+        return scorer.importance((torch.from_numpy(shown).to(device) - mean) / std, halvings)
+
+    return _Network(scorer.name, bands, options.window_px or _WINDOW_PX, maps)
+
+
+def _model(scene: Scene, options: QuadtreeOptions, halvings: int) -> _Network:
+    if options.model is None:
+        needs = "a model" if options.scorer == "gradcam" else "weights or a model"
+        raise OptionError(
+            f"the scorer {options.scorer} needs {needs}",
+            where="model",
+            remedy="Name one that `rs-engine models` lists, such as hook-landcover.",
+        )
+    device = choose_device(options.device).torch_device
+    info = find_model(options.model)
+    module, card = load_checkpoint(info.path)
+    # As loaded, not folded and fused for runs: gradients and hooks need the model's own modules.
+    model = LoadedModel(module.requires_grad_(False).to(device), card, sha256(info.path), device=device)
+    asked = card.model_copy(update={"task": "segmentation", "gsd_m": None, "gsd_range_m": None})
+    run = check_run(scene, asked, AnalysisOptions(gsd="native"))
+    window_px = options.window_px or card.window_px
+    stage: BatchStage[None] = BatchStage(model, run.scaling, window_px)
+    if options.scorer == "gradcam":
+        oracle = GradCam(module, card.name, layer=options.layer, class_index=options.class_index)
+        return _Network(
+            oracle.name, run.bands, window_px, lambda pixels: oracle.importance(stage.images(pixels))[:, None]
+        )
+    scorer = FeatureBased(_Features(module, card.name, options.layer), card.name)
+    return _Network(scorer.name, run.bands, window_px, lambda pixels: scorer.importance(stage.images(pixels), halvings))
+
+
+class _Features:
+    """A model as a feature network: the output of one of its modules.
+
+    Args:
+        module: The model.
+        name: What it is called.
+        layer: The module; None takes the first of those that our tokenizers have.
+    """
+
+    KNOWN = ("tokenizer.pyramid", "tokenizer.downsample_module", "tokenizer.proj")
+
+    def __init__(self, module: torch.nn.Module, name: str, layer: str | None) -> None:
+        parts = dict(module.named_modules())
+        wanted = layer or next((known for known in self.KNOWN if known in parts), None)
+        if wanted is None or wanted not in parts:
+            raise OptionError(
+                f"the model {name} has no layer {wanted!r}" if wanted else f"the model {name} has no layer of features",
+                where="layer",
+                remedy=f"Try one of {', '.join(list(parts)[1:8])}, …",
+            )
+        self._module, self._part = module, parts[wanted]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Features ``[B, D, h, w]``."""
+        found: list[Tensor] = []
+        handle = self._part.register_forward_hook(lambda module, inputs, output: found.append(output))
+        try:
+            self._module(images)
+        finally:
+            handle.remove()
+        return found[-1]
