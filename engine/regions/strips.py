@@ -6,6 +6,7 @@ strips; what they belong to is decided at the end.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -185,6 +186,10 @@ def _edges(inner: tuple[Ints, Ints, Ints], top: Array, above: Array | None, abov
     return np.concatenate((np.stack((up - 1 - above_count, down - 1, shared), axis=1), within))
 
 
+_READING = threading.Lock()
+"""NumPy reads headers with Python's parser, whose count of recursion the threads of Python 3.11 share and upset."""
+
+
 class StripStore:
     """Strip records in a folder, written top to bottom and read as often as needed.
 
@@ -226,7 +231,7 @@ class StripStore:
 
     def tables(self, index: int, *names: str) -> tuple[Array, ...]:
         """Some tables of a strip."""
-        with np.load(self._path(index)) as archive:
+        with _READING, np.load(self._path(index)) as archive:
             return tuple(archive[name] for name in names)
 
     def rows(self, lookup: Array) -> Iterator[tuple[int, Array]]:
