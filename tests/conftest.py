@@ -1,6 +1,13 @@
-"""What all tests share: properties are checked without a stopwatch, for machines are noisy."""
+"""What all tests share.
+
+Properties are checked without a stopwatch, for machines are noisy, and on the same examples at every run: a change is
+judged by what it does, not by luck. ``HYPOTHESIS_PROFILE=search`` looks for new examples.
+"""
+
+import os
 
 from hypothesis import settings
 
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
