@@ -223,10 +223,13 @@ def finish_rows(
                 first[x] = code if ahead else first[x]
                 best[x] = value if ahead else best[x]
         for x in range(width):
-            percent = np.rint(best[x] * _F(100))
+            percent = best[x] * _F(100)
             percent = _F(1) if percent < _F(1) else percent
             percent = _F(100) if percent > _F(100) else percent
             codes[0, y, x] = first[x]
-            codes[1, y, x] = np.int32(percent)
+            codes[1, y, x] = np.int32(np.rint(percent))
             codes[2, y, x] = second[x]
-    return not wrong.any()
+    odd = 0
+    for x in range(width):
+        odd += wrong[x]
+    return odd == 0

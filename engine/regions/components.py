@@ -61,7 +61,7 @@ def find_areas(token_maps: Array, no_token: int, speck_px: int) -> Areas:
     window, tokens = np.zeros(count, np.int64), np.zeros(count, np.int64)
     window[of_run], tokens[of_run] = row // height, token[inside]
     sizes = sum_by(of_run, runs.lengths[inside], count).astype(np.int64)
-    edges = graph.contacts(area)
+    edges = graph.contacts(area, count)
     if speck_px > 1 and edges[0].size:
         row %= height
         border = (row == 0) | (row == height - 1) | (col == 0) | (col + runs.lengths[inside] == width)
@@ -98,7 +98,8 @@ class Looks:
 
     def add_to(self, targets: Array) -> None:
         """Add each row to row ``targets[row]`` and clear it, where that is another row."""
-        moved = np.flatnonzero((targets != np.arange(targets.size)) & self.features.any(axis=1))
+        moved = np.flatnonzero(targets != np.arange(targets.size))
+        moved = moved[self.features[moved].any(axis=1)]
         if moved.size:
             for table in self.tables:
                 add_rows(table, targets[moved], table[moved])

@@ -12,6 +12,7 @@ come in, for each row is decided with all rows that can matter to it (``REACH`` 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from engine.regions.strips import StripMaps
 
 Array = npt.NDArray[Any]
 Labels = npt.NDArray[np.int32]
+Ints = npt.NDArray[np.int64]
 
 ROUNDS = 2
 RADIUS = 2
@@ -86,7 +88,7 @@ class EdgeFollower:
         ready = stop if last else max(self._done, stop - REACH)
         done = None
         if ready > self._done:
-            moved = follow_edges(owners, lookup, maps.bands[colours.bands], colours, maps.row_start)
+            moved = follow_edges(owners, lookup, [maps.bands[i] for i in colours.bands], colours, maps.row_start)
             part = slice(self._done - maps.row_start, ready - maps.row_start)
             done = moved[part], maps.rows(part)
             self._done = ready
@@ -95,21 +97,20 @@ class EdgeFollower:
         return done
 
 
-def follow_edges(owners: Labels, lookup: Labels, bands: Array, colours: Colours, first_row: int) -> Labels:
+def follow_edges(owners: Labels, lookup: Labels, bands: Sequence[Array], colours: Colours, first_row: int) -> Labels:
     """Move the borders between labels to the edges of the image.
 
     Args:
         owners: ``[h, W]`` area labels, 0 is none.
         lookup: Label of each area label: borders run between these.
-        bands: ``[B, h, W]`` the bands to judge by, at most four.
+        bands: ``[h, W]`` the bands to judge by, at most four.
         colours: Mean and spread of these bands.
         first_row: Row of the scene the first row is, so that the chessboard lies still.
     """
     height, width = owners.shape
     inside = slice(RADIUS, RADIUS + height), slice(RADIUS, RADIUS + width)
     owner, label = (np.zeros((height + 2 * RADIUS, width + 2 * RADIUS), np.int32) for _ in range(2))
-    owner[inside] = owners
-    np.take(lookup, owners, out=label[inside])
+    _label(owners, lookup, owner[inside], label[inside])
     colour = np.zeros(owner.shape, np.int64)
     for index, band in enumerate(bands):
         spread = max(float(colours.spread[index]), 1e-12)
@@ -117,13 +118,30 @@ def follow_edges(owners: Labels, lookup: Labels, bands: Array, colours: Colours,
         _pack(band, darkest, np.float32(_STEPS / spread), index * _LANE, colour[inside])
     weight = np.float32(SMOOTHNESS * _STEPS * _STEPS * len(bands))
     flat = owner.reshape(-1), label.reshape(-1), colour.reshape(-1)
-    fields = _at_borders(label, first_row & 1)
+    sides, near = _steps(owner.shape[1])
+    active, count = np.empty((2, owner.size // 2 + 1), np.int64), np.zeros(2, np.int64)
+    _at_borders(label, first_row & 1, active, count)
     for turn in range(ROUNDS):
+        moved = []
         # All pixels of one colour of the chessboard, then those of the other: no two of either touch.
-        first, second = (_half_step(field, *flat, owner.shape[1], turn, len(bands), weight) for field in fields)
+        for field in (1, 0):
+            at = active[field, : count[field]]
+            places, taken = np.empty(at.size, np.int64), np.empty(at.size, np.int64)
+            changes = _half_step(at, *flat, sides, near, turn, len(bands), weight, places, taken)
+            moved.append(places[:changes])
         if turn + 1 < ROUNDS:
-            fields = _around(first, second, label, first_row & 1)
+            count[:] = 0
+            _around(np.concatenate(moved), label, first_row & 1, np.zeros(label.shape, np.bool_), active, count)
     return owner[inside]
+
+
+@kernel
+def _label(owners: Labels, lookup: Labels, owner: Labels, label: Labels) -> None:
+    """Copy area labels to ``owner`` and look the label of each up."""
+    for row in range(owners.shape[0]):
+        for col in range(owners.shape[1]):
+            owner[row, col] = owners[row, col]
+            label[row, col] = lookup[owners[row, col]]
 
 
 @kernel
@@ -137,11 +155,9 @@ def _pack(band: Array, darkest: np.float32, steps: np.float32, lane: int, colour
 
 
 @kernel
-def _at_borders(label: Labels, odd: int) -> tuple[Array, Array]:
-    """Pixels beside which another label lies, by the colour of their field."""
+def _at_borders(label: Labels, odd: int, found: Ints, count: Ints) -> None:
+    """Add the pixels beside which another label lies to the row of ``found`` that their field's colour has."""
     height, width = label.shape
-    found = np.empty((2, label.size // 2 + 1), np.int64)
-    count = np.zeros(2, np.int64)
     for row in range(RADIUS, height - RADIUS):
         for col in range(RADIUS, width - RADIUS):
             mine = label[row, col]
@@ -151,25 +167,26 @@ def _at_borders(label: Labels, odd: int) -> tuple[Array, Array]:
                 field = (row + col + odd) & 1
                 found[field, count[field]] = row * width + col
                 count[field] += 1
-    return found[1, : count[1]].copy(), found[0, : count[0]].copy()
 
 
 @kernel
 def _half_step(
-    at: Array, owner: Labels, label: Labels, colour: Array, width: int, turn: int, bands: int, weight: np.float32
-) -> Array:
-    """Let pixels change sides that no two of are neighbours; returns those that did."""
-    sides = np.array((-width, 1, width, -1))
-    near = np.empty(2 * RADIUS * (RADIUS + 1), np.int64)
-    count = 0
-    for down in range(-RADIUS, RADIUS + 1):
-        for right in range(abs(down) - RADIUS, RADIUS - abs(down) + 1):
-            if down != 0 or right != 0:
-                near[count] = down * width + right
-                count += 1
-    moved, taken = np.empty(at.size, np.int64), np.empty(at.size, np.int64)
+    at: Ints,
+    owner: Labels,
+    label: Labels,
+    colour: Ints,
+    sides: Ints,
+    near: Ints,
+    turn: int,
+    bands: int,
+    weight: np.float32,
+    moved: Ints,
+    taken: Ints,
+) -> int:
+    """Let pixels change sides that no two of are neighbours; notes those that did and returns how many."""
     changes = 0
-    for place in at:
+    for i in range(at.size):
+        place = at[i]
         mine = label[place]
         source = place
         for side in range(4):
@@ -181,10 +198,10 @@ def _half_step(
             continue
         theirs = label[source]
         sum_mine, sum_theirs = np.int64(0), np.int64(0)
-        for step in near:
-            there, look = label[place + step], colour[place + step]
-            sum_mine += look if there == mine else 0
-            sum_theirs += look if there == theirs else 0
+        for step in range(near.size):
+            beside = place + near[step]
+            sum_mine += colour[beside] if label[beside] == mine else 0
+            sum_theirs += colour[beside] if label[beside] == theirs else 0
         count_mine, count_theirs = np.float32(sum_mine >> _COUNT_LANE), np.float32(sum_theirs >> _COUNT_LANE)
         if count_mine == 0:
             continue
@@ -202,24 +219,27 @@ def _half_step(
             changes += 1
     for i in range(changes):
         owner[moved[i]], label[moved[i]] = owner[taken[i]], label[taken[i]]
-    return moved[:changes].copy()
+    return changes
 
 
 @kernel
-def _around(moved: Array, moved_after: Array, label: Labels, odd: int) -> tuple[Array, Array]:
-    """Pixels with a label within ``RADIUS`` of those that moved, by the colour of their field."""
+def _around(moved: Ints, label: Labels, odd: int, seen: npt.NDArray[np.bool_], found: Ints, count: Ints) -> None:
+    """Add the pixels with a label within ``RADIUS`` of those that moved, as :func:`_at_borders` does."""
     width = label.shape[1]
-    seen = np.zeros(label.shape, np.bool_)
-    found = np.empty((2, label.size // 2 + 1), np.int64)
-    count = np.zeros(2, np.int64)
-    for part in (moved, moved_after):
-        for place in part:
-            row, col = place // width, place % width
-            for down in range(-RADIUS, RADIUS + 1):
-                for right in range(abs(down) - RADIUS, RADIUS - abs(down) + 1):
-                    if not seen[row + down, col + right] and label[row + down, col + right] > 0:
-                        seen[row + down, col + right] = True
-                        field = (row + down + col + right + odd) & 1
-                        found[field, count[field]] = (row + down) * width + col + right
-                        count[field] += 1
-    return found[1, : count[1]].copy(), found[0, : count[0]].copy()
+    for i in range(moved.size):
+        row, col = moved[i] // width, moved[i] % width
+        for down in range(-RADIUS, RADIUS + 1):
+            reach = RADIUS - abs(down)
+            for right in range(-reach, reach + 1):
+                if not seen[row + down, col + right] and label[row + down, col + right] > 0:
+                    seen[row + down, col + right] = True
+                    field = (row + down + col + right + odd) & 1
+                    found[field, count[field]] = (row + down) * width + col + right
+                    count[field] += 1
+
+
+def _steps(width: int) -> tuple[Ints, Ints]:
+    """From a pixel of a flat raster to its four neighbours, clockwise from above, and to all within ``RADIUS``."""
+    around = range(-RADIUS, RADIUS + 1)
+    near = [down * width + right for down in around for right in around if 0 < abs(down) + abs(right) <= RADIUS]
+    return np.array((-width, 1, width, -1)), np.array(near)

@@ -60,7 +60,9 @@ def absorb_small(
             level = min(minimum, level * 2)
             continue
         a, b = first[near], second[near]
-        number, joined = _follow(best_neighbours(a, b, affinity(groups, a, b, length[near]), small))
+        best, value = np.arange(area.size), np.full(area.size, -np.inf)
+        best_neighbours(a, b, affinity(groups, a, b, length[near]), small, best, value)
+        number, joined = _follow(best)
         area = sum_by(joined, area, number)
         kept = np.zeros(number, bool)
         kept[joined[still]] = True

@@ -171,8 +171,7 @@ def simplify(polygons: Array, tolerance: float) -> npt.NDArray[np.object_]:
 
 def _segments(sheet: Array, first_row: int) -> Segments:
     """Segments of the rows of ``sheet`` below its first one, which lies above the scene row ``first_row``."""
-    columns = _cut_borders(sheet, first_row)
-    label, col, row, length, kind = columns
+    label, col, row, length, kind = np.ascontiguousarray(_cut_borders(sheet, first_row).T)
     return Segments(label, col, row, length, (kind & 3).astype(np.int8), kind >= _SOFT)
 
 
@@ -183,54 +182,57 @@ def _cut_borders(sheet: Array, first_row: int) -> Array:
     Along lattice rows between each two rows of ``sheet``, and along lattice columns beside all rows but the first.
 
     Returns:
-        ``[5, n]`` label, column, row, length, heading (plus ``_SOFT``).
+        ``[n, 5]`` label, column, row, length, heading (plus ``_SOFT``).
     """
     height, width = sheet.shape
-    found = np.empty((5, 8 * (width + 1)), np.int32)
+    most = 2 * (width + 1)
+    for y in range(1, height):
+        for x in range(1, width):
+            most += 2 * (sheet[y, x] != sheet[y, x - 1]) + 2 * (sheet[y, x] != sheet[y - 1, x])
+        most += 6
+    found = np.empty((most, 5), np.int32)
     count = 0
-    begun = np.full(width + 1, -1)
-    for y in range(height + 1):
-        if count + 4 * (width + 1) > found.shape[1]:
-            more = np.empty((5, 2 * found.shape[1]), np.int32)
-            more[:, :count] = found[:, :count]
-            found = more
-        if y > 0:
-            for x in range(width + 1):
-                left = sheet[y, x - 1] if y < height and x > 0 else 0
-                right = sheet[y, x] if y < height and x < width else 0
-                was_left = sheet[y - 1, x - 1] if x > 0 else 0
-                was_right = sheet[y - 1, x] if x < width else 0
-                same = left == was_left and right == was_right
-                if begun[x] >= 0 and not (same and y < height):
-                    top, bottom = begun[x], y - 1 + first_row
-                    soft = 0
-                    if top < first_row:
-                        top, soft = first_row, _SOFT
-                    for label, row, heading in ((was_right, top, SOUTH), (was_left, bottom, NORTH)):
-                        if label > 0:
-                            found[0, count], found[1, count], found[2, count] = label, x, row
-                            found[3, count], found[4, count] = bottom - top, heading + soft
-                            count += 1
-                    begun[x] = -1
-                if left != right and begun[x] < 0:
-                    # A row higher than the first says that the border runs straight on above.
-                    begun[x] = y - 1 + first_row - (1 if y == 1 and same else 0)
-        if y + 1 < height:
-            x = 0
-            while x < width:
-                above, below = sheet[y, x], sheet[y + 1, x]
-                start = x
-                x += 1
-                if above == below:
-                    continue
-                while x < width and sheet[y, x] == above and sheet[y + 1, x] == below:
+    begun = np.empty(width + 1, np.int64)
+    for x in range(width + 1):
+        begun[x] = -1
+    for y in range(1, height + 1):
+        for x in range(width + 1):
+            left = sheet[y, x - 1] if y < height and x > 0 else 0
+            right = sheet[y, x] if y < height and x < width else 0
+            was_left = sheet[y - 1, x - 1] if x > 0 else 0
+            was_right = sheet[y - 1, x] if x < width else 0
+            same = left == was_left and right == was_right
+            if begun[x] >= 0 and (y == height or not same):
+                top, bottom = max(begun[x], first_row), y - 1 + first_row
+                soft = _SOFT if begun[x] < first_row else 0
+                count = _note(found, count, was_right, x, top, bottom - top, SOUTH + soft)
+                count = _note(found, count, was_left, x, bottom, bottom - top, NORTH + soft)
+                begun[x] = -1
+            if left != right and begun[x] < 0:
+                # A row higher than the first says that the border runs straight on above.
+                begun[x] = y - 1 + first_row - (1 if y == 1 and same else 0)
+        if y == height:
+            break
+        x = 0
+        while x < width:
+            above, below = sheet[y - 1, x], sheet[y, x]
+            start = x
+            x += 1
+            if above != below:
+                while x < width and sheet[y - 1, x] == above and sheet[y, x] == below:
                     x += 1
-                for label, col, heading in ((below, x, WEST), (above, start, EAST)):
-                    if label > 0:
-                        found[0, count], found[1, count], found[2, count] = label, col, y + first_row
-                        found[3, count], found[4, count] = x - start, heading
-                        count += 1
-    return found[:, :count].copy()
+                count = _note(found, count, below, x, y - 1 + first_row, x - start, WEST)
+                count = _note(found, count, above, start, y - 1 + first_row, x - start, EAST)
+    return found[:count]
+
+
+@kernel
+def _note(found: Array, count: int, label: int, col: int, row: int, length: int, kind: int) -> int:
+    """Add a segment where there is a label; returns how many there are."""
+    if label <= 0:
+        return count
+    found[count, 0], found[count, 1], found[count, 2], found[count, 3], found[count, 4] = label, col, row, length, kind
+    return count + 1
 
 
 def _trace(segments: Segments) -> Traced:

@@ -14,7 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.regions.kernels import add_values, connect_runs, count_codes, fold_pairs, touching_runs
+from engine.regions.kernels import (
+    add_values,
+    connect_nodes,
+    connect_runs,
+    contacts_of_runs,
+    count_codes,
+    fold_pairs,
+)
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -112,35 +119,34 @@ def sum_pairs(first: Array, second: Array, weights: Array | None = None) -> tupl
     return pairs >> 32, pairs & 0xFFFFFFFF, totals
 
 
-def fold_edges(first: Array, second: Array, length: Array, *, least: int = 0) -> tuple[Ints, Ints, Ints]:
+def fold_edges(first: Array, second: Array, length: Array) -> tuple[Ints, Ints, Ints]:
     """Fold edges between labels: the smaller label first, loops left out, lengths of equal pairs added.
 
     Args:
         first: Labels, dense from 0 on.
         second: Labels likewise.
         length: Integers.
-        least: Edges of smaller labels are left out.
     """
     count = int(max(first.max(initial=-1), second.max(initial=-1))) + 1
     one, other, lengths = (np.ascontiguousarray(part, np.int64) for part in (first, second, length))
-    return fold_pairs(one, other, lengths, least, count)
+    return _columns(*fold_pairs(one, other, lengths, count))
+
+
+def _columns(folded: Ints, count: int) -> tuple[Ints, Ints, Ints]:
+    return folded[0, :count].copy(), folded[1, :count].copy(), folded[2, :count].copy()
 
 
 @dataclass(frozen=True, slots=True)
 class RunMap:
-    """Runs and which of them touch.
+    """Runs and how they lie.
 
     Attributes:
         runs: The runs.
-        first: Number of one run of each touching pair, the left or upper one.
-        second: Number of the other.
-        shared: Pixel edges that the pair shares.
+        period: Rows after which a new, unconnected picture begins.
     """
 
     runs: Runs
-    first: Ints
-    second: Ints
-    shared: Ints
+    period: int
 
     def connect(self, values: Array, none: int) -> tuple[int, Ints]:
         """Connect touching runs of equal value.
@@ -152,27 +158,25 @@ class RunMap:
         Returns:
             Number of areas and the area of each run, from 1 in scan order; 0 for runs of nothing.
         """
-        return connect_runs(self.first, self.second, values.astype(np.int64), none)
+        runs = self.runs
+        area = np.arange(values.size)
+        keys = values.astype(np.int64)
+        return connect_runs(runs.starts, runs.lengths, keys, runs.width, self.period, none, area), area
 
-    def contacts(self, areas: Ints) -> tuple[Ints, Ints, Ints]:
+    def contacts(self, areas: Ints, count: int) -> tuple[Ints, Ints, Ints]:
         """Pairs of different positive areas that touch, and the pixel edges they share.
 
         Args:
             areas: Area of each run.
+            count: The largest area.
         """
-        return fold_edges(areas[self.first], areas[self.second], self.shared, least=1)
+        runs = self.runs
+        return _columns(*contacts_of_runs(runs.starts, runs.lengths, areas, runs.width, self.period, count))
 
 
-def map_runs(*rasters: Array, period: int | None = None) -> RunMap:
-    """Runs on which all ``rasters`` are constant, and which of them touch.
-
-    Args:
-        rasters: ``[h, w]`` each.
-        period: Rows after which a new, unconnected picture begins.
-    """
-    runs = find_runs(*rasters)
-    height, width = rasters[0].shape
-    return RunMap(runs, *touching_runs(runs.starts, runs.lengths, width, period or height))
+def map_runs(raster: Array, *, period: int | None = None) -> RunMap:
+    """Runs on which ``raster`` ``[h, w]`` is constant, a new picture every ``period`` rows."""
+    return RunMap(find_runs(raster), period or raster.shape[0])
 
 
 def connected_groups(count: int, first: Array, second: Array) -> tuple[int, Ints]:
@@ -181,5 +185,6 @@ def connected_groups(count: int, first: Array, second: Array) -> tuple[int, Ints
     Returns:
         Their number, and the group of each node, numbered in order of the groups' first nodes.
     """
-    number, group = connect_runs(first.astype(np.int64), second.astype(np.int64), np.zeros(count, np.int64), -1)
+    group = np.arange(count)
+    number = connect_nodes(first.astype(np.int64), second.astype(np.int64), np.ones(count, np.int64), group)
     return number, group - 1

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from skimage.segmentation import watershed
 
 from engine.jit import kernel
 from engine.regions.components import Likeness, Looks
@@ -178,36 +177,54 @@ def resolve(sheet_a: Labels, sheet_b: Labels, land: Labels, lean: Array, change:
         True where A's label is taken, False where B's is.
     """
     take_a: Mask = np.empty(sheet_a.shape, np.bool_)
-    contested = _settle_disputes(sheet_a, sheet_b, land, lean, take_a)
+    places = np.empty(_take_first(sheet_a, sheet_b, lean, take_a), np.int64)
+    if not places.size:
+        return take_a
+    number = np.zeros(sheet_a.shape, np.int32)
+    contested = places[: _settle_disputes(sheet_a, sheet_b, land, lean, take_a, places, number)]
     if contested.size:
-        _cut(sheet_a, sheet_b, land, take_a, contested, change(contested))
+        number[...] = 0
+        _cut(sheet_a, sheet_b, land, take_a, contested, change(contested), number)
     return take_a
 
 
 @kernel
-def _settle_disputes(sheet_a: Labels, sheet_b: Labels, land: Labels, lean: Array, take_a: Mask) -> Ints:
-    """Decide all pixels, those that land on both sides claims for the time being; returns these."""
-    height, width = sheet_a.shape
+def _take_first(sheet_a: Labels, sheet_b: Labels, lean: Array, take_a: Mask) -> int:
+    """Decide each pixel by itself; returns how many are disputed."""
     disputed = 0
-    for row in range(height):
-        for col in range(width):
+    for row in range(sheet_a.shape[0]):
+        for col in range(sheet_a.shape[1]):
             a, b = sheet_a[row, col], sheet_b[row, col]
-            take_a[row, col] = a > 0 and (b == 0 or lean[row, col] > 0)
-            disputed += a > 0 and b > 0 and a != b
-    places = np.empty(disputed, np.int64)
-    if disputed == 0:
-        return places
-    piece = np.zeros((height, width), np.int32)  # from 1
-    parent = np.empty(disputed + 1, np.int32)
-    count = 0
-    at = 0
+            take_a[row, col] = (a > 0) & ((b == 0) | (lean[row, col] > 0))
+            disputed += (a > 0) & (b > 0) & (a != b)
+    return disputed
+
+
+@kernel
+def _settle_disputes(
+    sheet_a: Labels, sheet_b: Labels, land: Labels, lean: Array, take_a: Mask, places: Ints, piece: Labels
+) -> int:
+    """Decide disputes as wholes, those that land on both sides claims for the time being.
+
+    Args:
+        sheet_a: See :func:`resolve`.
+        sheet_b: See :func:`resolve`.
+        land: See :func:`resolve`.
+        lean: See :func:`resolve`.
+        take_a: The decisions, changed where pixels are disputed.
+        places: Room for all disputed pixels; begins with the contested ones when this returns how many there are.
+        piece: Zeros, to be filled with the dispute of each pixel.
+    """
+    height, width = sheet_a.shape
+    parent = np.empty(places.size + 1, np.int32)
+    count, size = 0, 0
     for row in range(1, height - 1):
         for col in range(1, width - 1):
             a, b = sheet_a[row, col], sheet_b[row, col]
             if a == b or a == 0 or b == 0:
                 continue
-            places[at] = row * width + col
-            at += 1
+            places[size] = row * width + col
+            size += 1
             mine = 0
             if sheet_a[row, col - 1] == a and sheet_b[row, col - 1] == b:
                 mine = piece[row, col - 1]
@@ -227,52 +244,127 @@ def _settle_disputes(sheet_a: Labels, sheet_b: Labels, land: Labels, lean: Array
                 mine = count
                 parent[mine] = mine
             piece[row, col] = mine
-    places = places[:at]
-    leaning = np.zeros(count + 1)
-    to_a, to_b = np.zeros(count + 1, np.bool_), np.zeros(count + 1, np.bool_)
-    for place in places:
-        row, col = place // width, place % width
+    leaning = np.zeros(count + 1, np.float64)
+    touches = np.zeros((2, count + 1), np.bool_)
+    for i in range(size):
+        row, col = places[i] // width, places[i] % width
         mine = piece[row, col]
         while parent[mine] != mine:
             mine = parent[mine]
         piece[row, col] = mine
         leaning[mine] += lean[row, col]
-        for shore in (land[row - 1, col], land[row + 1, col], land[row, col - 1], land[row, col + 1]):
+        for side in range(4):
+            shore = land[row + (side == 0) - (side == 1), col + (side == 2) - (side == 3)]
             if shore > 0:
-                to_a[mine] |= shore == sheet_a[row, col]
-                to_b[mine] |= shore == sheet_b[row, col]
+                touches[0, mine] |= shore == sheet_a[row, col]
+                touches[1, mine] |= shore == sheet_b[row, col]
     contested = 0
-    for place in places:
-        row, col = place // width, place % width
+    for i in range(size):
+        row, col = places[i] // width, places[i] % width
         mine = piece[row, col]
-        take_a[row, col] = leaning[mine] > 0 if to_a[mine] == to_b[mine] else to_a[mine]
-        if to_a[mine] and to_b[mine]:
-            places[contested] = place
+        to_a, to_b = touches[0, mine], touches[1, mine]
+        take_a[row, col] = leaning[mine] > 0 if to_a == to_b else to_a
+        if to_a and to_b:
+            places[contested] = places[i]
             contested += 1
-    return places[:contested].copy()
+    return contested
 
 
-def _cut(sheet_a: Labels, sheet_b: Labels, land: Labels, take_a: Mask, contested: Ints, cost: Array) -> None:
-    """Divide contested pixels between the land of both sides along the strongest change of the image."""
+@kernel
+def _cut(
+    sheet_a: Labels,
+    sheet_b: Labels,
+    land: Labels,
+    take_a: Mask,
+    contested: Ints,
+    cost: npt.NDArray[np.float32],
+    number: Labels,
+) -> None:
+    """Divide contested pixels between the land of both sides along the strongest change of the image.
+
+    A watershed (Meyer 1991): what is settled floods the contested pixels next to it, the cheapest first, of equally
+    cheap ones those that were reached first. ``number`` is room, zeros.
+    """
     width = land.shape[1]
-    settled = np.where(land > 0, land, np.where(take_a, sheet_a, sheet_b)).reshape(-1)
-    settled[contested] = 0
-    a, b = sheet_a.reshape(-1)[contested], sheet_b.reshape(-1)[contested]
-    seed_a, seed_b = np.zeros(contested.size, bool), np.zeros(contested.size, bool)
-    for step in (-width, width, -1, 1):
-        near = settled[contested + step]
-        seed_a |= near == a
-        seed_b |= near == b
-    seed_a &= ~seed_b | take_a.reshape(-1)[contested]
-    top, bottom = int(contested[0] // width), int(contested[-1] // width) + 1
-    shape = (bottom - top, width)
-    mask, seeds, heights = np.zeros(shape, bool), np.zeros(shape, np.int32), np.zeros(shape, np.float32)
-    inside = contested - top * width
-    mask.reshape(-1)[inside] = True
-    seeds.reshape(-1)[inside] = np.where(seed_a, a, np.where(seed_b, b, 0))
-    heights.reshape(-1)[inside] = cost
-    flood: Callable[..., Array] = watershed
-    flooded = flood(heights, seeds, connectivity=1, mask=mask).reshape(-1)[inside]
-    flat = take_a.reshape(-1)
-    flat[contested[flooded == a]] = True
-    flat[contested[flooded == b]] = False
+    for i in range(contested.size):
+        number[contested[i] // width, contested[i] % width] = i + 1
+    owner = np.zeros(contested.size, np.int32)
+    heap, age = np.empty(contested.size, np.int64), np.empty(contested.size, np.int64)
+    waiting, reached = 0, 0
+    for i in range(contested.size):
+        row, col = contested[i] // width, contested[i] % width
+        a, b = sheet_a[row, col], sheet_b[row, col]
+        seed_a, seed_b = False, False
+        for side in range(4):
+            y, x = row + (side == 3) - (side == 0), col + (side == 2) - (side == 1)
+            if number[y, x] > 0:
+                continue
+            settled = land[y, x]
+            if settled <= 0:
+                settled = sheet_a[y, x] if take_a[y, x] else sheet_b[y, x]
+            seed_a |= settled == a
+            seed_b |= settled == b
+        if seed_a and (not seed_b or take_a[row, col]):
+            owner[i] = a
+        elif seed_b:
+            owner[i] = b
+        if owner[i] > 0:
+            age[i] = reached
+            reached += 1
+            _push(heap, waiting, i, cost, age)
+            waiting += 1
+    while waiting > 0:
+        i = _pop(heap, waiting, cost, age)
+        waiting -= 1
+        row, col = contested[i] // width, contested[i] % width
+        for side in range(4):
+            j = number[row + (side == 3) - (side == 0), col + (side == 2) - (side == 1)] - 1
+            if j >= 0 and owner[j] == 0:
+                owner[j] = owner[i]
+                age[j] = reached
+                reached += 1
+                _push(heap, waiting, j, cost, age)
+                waiting += 1
+    for i in range(contested.size):
+        row, col = contested[i] // width, contested[i] % width
+        if owner[i] == sheet_a[row, col]:
+            take_a[row, col] = True
+        elif owner[i] == sheet_b[row, col]:
+            take_a[row, col] = False
+
+
+@kernel
+def _push(heap: Ints, size: int, item: int, cost: npt.NDArray[np.float32], age: Ints) -> None:
+    """Put an item into a heap of ``size`` items, ordered by cost, then by age."""
+    at = size
+    while at > 0:
+        above = (at - 1) // 2
+        other = heap[above]
+        if cost[other] < cost[item] or (cost[other] == cost[item] and age[other] < age[item]):
+            break
+        heap[at] = other
+        at = above
+    heap[at] = item
+
+
+@kernel
+def _pop(heap: Ints, size: int, cost: npt.NDArray[np.float32], age: Ints) -> int:
+    """Take the first item out of a heap of ``size`` items."""
+    first: int = heap[0]
+    item = heap[size - 1]
+    at = 0
+    while True:
+        below = 2 * at + 1
+        if below >= size - 1:
+            break
+        if below + 1 < size - 1:
+            one, other = heap[below], heap[below + 1]
+            if cost[other] < cost[one] or (cost[other] == cost[one] and age[other] < age[one]):
+                below += 1
+        next_item = heap[below]
+        if cost[item] < cost[next_item] or (cost[item] == cost[next_item] and age[item] < age[next_item]):
+            break
+        heap[at] = next_item
+        at = below
+    heap[at] = item
+    return first

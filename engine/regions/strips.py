@@ -145,7 +145,9 @@ def measure_strip(
     last = runs.starts >= (height - 1) * width
     last_row = np.repeat(atom_of_run[last], runs.lengths[last])
     top = runs.starts < width
-    edges = _edges(graph.contacts(atom_of_run), np.repeat(atom_of_run[top], runs.lengths[top]), above, above_count)
+    edges = _edges(
+        graph.contacts(atom_of_run, count), np.repeat(atom_of_run[top], runs.lengths[top]), above, above_count
+    )
     totals = [runs.sums(atom_of_run, count, band) for band in maps.bands]
     record = StripRecord(
         shape=np.array(owners.shape),
