@@ -9,6 +9,7 @@ scores could leave the range of float32 the plain kernel is used.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -39,13 +40,26 @@ def plain(x: Tensor) -> bool:
     )
 
 
-def linear(x: Tensor, layer: nn.Linear, *, gelu: bool = False) -> Tensor:
-    """A linear layer, with GELU in the same pass over memory where oneDNN offers it."""
-    if _FUSED and layer.bias is not None and plain(x):
+class Weighted(Protocol):
+    """A linear layer, or a 1 x 1 convolution."""
+
+    @property
+    def weight(self) -> Tensor:
+        """``[K, C]``, or ``[K, C, 1, 1]``."""
+
+    @property
+    def bias(self) -> Tensor | None:
+        """``[K]``."""
+
+
+def linear(x: Tensor, layer: Weighted, *, gelu: bool = False) -> Tensor:
+    """A linear layer over the last axis, with GELU in the same pass over memory where oneDNN offers it."""
+    weight, bias = layer.weight.flatten(1), layer.bias
+    if _FUSED and plain(x):
         attr, algorithm = ("gelu", "none") if gelu else ("none", "")
-        fused: Tensor = torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, attr, [], algorithm)
+        fused: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, attr, [], algorithm)
         return fused
-    out = layer(x)
+    out = F.linear(x, weight, bias)
     return F.gelu(out) if gelu else out
 
 

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from engine.errors import OptionError
 from engine.tokenizers.base import Tokenizer, Tokens
+from engine.tokenizers.blocked import linear, plain
 from engine.tokenizers.matching import FeedForward, MatchAttention, mixing_weights
 from engine.tokenizers.padding import pad_to_multiple
 
@@ -63,7 +64,11 @@ class DepthwiseBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine ``[B, C, h, w]`` in place and content; the shape stays."""
-        change: Tensor = self.contract(self.act(self.expand(self.norm(self.place(x)))))
+        placed = self.norm(self.place(x))
+        if plain(x):
+            rows = placed.permute(0, 2, 3, 1)
+            return x + linear(linear(rows, self.expand, gelu=True), self.contract).permute(0, 3, 1, 2)
+        change: Tensor = self.contract(self.act(self.expand(placed)))
         return x + change
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from engine.tokenizers import blocked
 from engine.tokenizers.blocked import attention_in_blocks, by_rows, linear, mix, plain
+from engine.tokenizers.competitive import DepthwiseBlock
 from engine.tokenizers.cores import each
 from engine.tokenizers.hook import DownsampleConv
 from engine.tokenizers.transformer import Mlp, SelfAttention
@@ -141,6 +142,15 @@ def test_linear_layers_with_gelu_are_exact(bias):
     with torch.inference_mode():
         torch.testing.assert_close(linear(x, layer), layer(x), rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(linear(x, layer, gelu=True), F.gelu(layer(x)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_a_depthwise_block_is_the_same_for_inference(memory):
+    torch.manual_seed(0)
+    block, x = DepthwiseBlock(6).eval(), torch.randn(2, 6, 5, 9).contiguous(memory_format=memory)
+    expected = block(x)
+    with torch.inference_mode():
+        torch.testing.assert_close(block(x), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_blocks_are_for_plain_inference_alone():

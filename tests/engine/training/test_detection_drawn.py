@@ -57,7 +57,7 @@ def test_objects_keep_apart_and_inside() -> None:
         if not len(objects):
             continue
         boxes = boxes_of(torch.from_numpy(objects.corners))
-        assert float(pairwise_iou(boxes, boxes).fill_diagonal_(0).max()) < 0.02
+        assert float(pairwise_iou(boxes, boxes).fill_diagonal_(0).max()) < 0.06
         assert bool(((boxes[:, :2] > 0) & (boxes[:, :2] < 200)).all())
         assert float(boxes[:, 2:4].min()) > 2
     assert len(seen) >= 5

@@ -120,7 +120,7 @@ def test_what_needs_regions_is_off_and_says_why(detected, qtbot):
         detected.map.clicked.emit(*place(detected, 200, 90))
     action = detected.commands["find_similar"]
     assert not action.isEnabled()
-    assert "detector" in action.toolTip()
+    assert "Only regions can be compared" in action.toolTip()
     assert detected.commands["clear_inspection"].isEnabled()
 
 

@@ -33,6 +33,7 @@ class Kind:
         lengths_m: Shortest and longest; drawn evenly in the logarithm.
         slimness: Length over width of the stoutest.
         least_width_m: No narrower than this, however short.
+        is_round: Whether it looks the same from every side, so that its box has no angle of its own.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Kind:
     lengths_m: tuple[float, float]
     slimness: float
     least_width_m: float = 0.0
+    is_round: bool = False
 
     def room(self, length: float) -> float:
         """Width in metres that one of a length may need."""
@@ -219,7 +221,7 @@ KINDS = {
     "small-vehicle": (Kind("small-vehicle", car, (3.8, 5.3), 2.2),),
     "large-vehicle": (Kind("large-vehicle", truck, (7, 19), 9.0, 2.9),),
     "ship": (Kind("ship", boat, (5, 22), 2.6), Kind("ship", vessel, (30, 150), 4.5)),
-    "storage-tank": (Kind("storage-tank", tank, (6, 55), 1.0),),
+    "storage-tank": (Kind("storage-tank", tank, (6, 55), 1.0, is_round=True),),
     "tennis-court": (Kind("tennis-court", court, (30, 38), 1.95),),
 }
 """The kinds of each class that can be drawn."""

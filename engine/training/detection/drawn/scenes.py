@@ -1,7 +1,7 @@
 """Drawn scenes: a ground, groups of objects as people leave them (moored, parked, in rows), strays, and distractors.
 
 Guarantees: a scene hangs on its seed, size and classes alone; objects do not overlap one another; an object is known
-by the rectangle it was drawn in.
+by the rectangle it was drawn in, a round one by the upright square round it.
 """
 
 from __future__ import annotations
@@ -172,11 +172,12 @@ class DrawnScene:
         if not inside or min(length, width) < 3 or not self._free(roomy) or not self._fits(kind, pose):
             return
         real_length, real_width = kind.draw(self._rng, self._canvas, pose, length_m)
-        box = torch.tensor(
-            [[pose.x, pose.y, real_length / self._gsd, real_width / self._gsd, pose.angle]], dtype=torch.float64
-        )
-        self._boxes = torch.cat((self._boxes, box))
-        self._taken = torch.cat((self._taken, box))
+        sides = real_length / self._gsd, real_width / self._gsd
+        drawn = torch.tensor([[pose.x, pose.y, *sides, pose.angle]], dtype=torch.float64)
+        self._taken = torch.cat((self._taken, drawn))
+        if kind.is_round:
+            drawn = drawn * drawn.new_tensor((1, 1, 1, 1, 0))
+        self._boxes = torch.cat((self._boxes, drawn))
         self._labels.append(self._classes.index(kind.name))
 
     def _anywhere(self) -> Pose:
