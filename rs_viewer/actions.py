@@ -70,7 +70,7 @@ SPECS = (
         "",
         "",
     ),
-    Spec("export", "&Export…", "Write regions or maps to a file for your GIS", "export", "Ctrl+E"),
+    Spec("export", "&Export…", "Write regions, maps, objects or patches to a file for your GIS", "export", "Ctrl+E"),
     Spec("save_picture", "Save &Picture…", "Save the map as it is shown to a PNG file", "camera", "Ctrl+Shift+S"),
     Spec("close_layer", "&Close Layer", "Close the selected layer; files stay untouched", "close", "Ctrl+W"),
     Spec("close_all", "Close A&ll", "Close all scenes and analyses; files stay untouched", "", "Ctrl+Shift+W"),
@@ -134,6 +134,13 @@ SPECS = (
         "bands",
         "Ctrl+B",
     ),
+    Spec(
+        "quadtree",
+        "&Quadtree…",
+        "Cut the scene into patches, small where there is much to see, large where it is plain",
+        "quadtree",
+        "Ctrl+T",
+    ),
     Spec("shortcuts", "&Keyboard Shortcuts", "List every command with its keys", "help", "F1"),
     Spec("about", "&About RS Viewer", "Version and licence", "info"),
 )
@@ -177,7 +184,7 @@ MENUS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("&Analysis", ("run", "cancel", "-", "find_similar", "clear_inspection", "-", "model_folder")),
-    ("&Layers", ("bands", "zoom_layer", "-", "layer_up", "layer_down", "-", "close_layer")),
+    ("&Layers", ("bands", "quadtree", "zoom_layer", "-", "layer_up", "layer_down", "-", "close_layer")),
     ("&Help", ("demo", "-", "shortcuts", "about")),
 )
 SUBMENUS = {"recent": "Open &Recent", "panels": "Pane&ls", "appearance": "&Appearance"}

@@ -31,6 +31,7 @@ from rs_viewer.panels.legend import LegendPanel
 from rs_viewer.panels.messages import Messages, error_dialog
 from rs_viewer.panels.welcome import Welcome
 from rs_viewer.parts import Parts
+from rs_viewer.quadtrees import Quadtrees
 from rs_viewer.runs import Runs, found_text
 from rs_viewer.session import Session
 from rs_viewer.status_bar import Places
@@ -39,12 +40,12 @@ from rs_viewer.workspace import Workspace
 if TYPE_CHECKING:
     from engine.inference.events import Finished
     from rs_viewer.theme import Mode, Theme
-    from rs_viewer.workspace import OpenAnalysis, OpenScene
+    from rs_viewer.workspace import OpenAnalysis, OpenScene, OpenTree
 
 FIRST_SIZE = (1480, 920)
 LEAST_SIZE = (720, 480)
 TOLD_MS = 8000
-NO_FEATURES = "Only regions can be compared: a detector keeps no features of its objects"
+NO_FEATURES = "Only regions can be compared: objects and patches bear no features"
 TOOLS = {"tool_pan": "pan", "tool_inspect": "inspect", "tool_roi": "roi"}
 SCHEMES: dict[str, Mode] = {"scheme_system": "system", "scheme_light": "light", "scheme_dark": "dark"}
 
@@ -81,6 +82,7 @@ class MainWindow(QMainWindow):
         self.runs = Runs(parts, self)
         self.inspection = Inspection(parts, self.inspector, self)
         self.objects = Objects(parts, self.inspector, self)
+        self.quadtrees = Quadtrees(parts, self.inspector, self.layers_panel.budget, self)
         self._shares = Latest(self.jobs, "Counting classes", parent=self)
         self._lay_out()
         self._connect_actions()
@@ -152,6 +154,7 @@ class MainWindow(QMainWindow):
             "layer_down": lambda: self.layers_panel.move_selected(False),
             "zoom_layer": self._zoom_layer,
             "bands": lambda: self.display.ask(self.layers_panel.layer, self._scene_layer()),
+            "quadtree": self.quadtrees.ask,
             "demo": self.start_demo,
             "shortcuts": self.display.show_shortcuts,
             "about": self.display.show_about,
@@ -172,7 +175,7 @@ class MainWindow(QMainWindow):
         self.theme.changed.connect(self._refresh_icons)
         self.jobs.changed.connect(self._update)
         self.jobs.idle.connect(self._idle)
-        for part in (self.opener, self.exporter, self.display, self.catalogue):
+        for part in (self.opener, self.exporter, self.display, self.catalogue, self.quadtrees):
             part.failed.connect(self.show_error)
         self.opener.opened.connect(self._opened)
         self.opener.modelDropped.connect(self.catalogue.add_model)
@@ -182,11 +185,14 @@ class MainWindow(QMainWindow):
         self.catalogue.deviceShown.connect(self.places.show_device)
         self.inspection.failed.connect(lambda failure: self.show_error("Cannot read the region", failure))
         self.objects.failed.connect(lambda failure: self.show_error("Cannot read the objects", failure))
-        for pointing in (self.inspection, self.objects):
+        for pointing in (self.inspection, self.objects, self.quadtrees):
             pointing.told.connect(self.tell)
             pointing.shown.connect(lambda: self.docks.bring_up("inspector"))
             pointing.shown.connect(self._update)
-        self.objects.counted.connect(self.legend.show_counts)
+        self.objects.counted.connect(self.legend.show_objects)
+        self.quadtrees.counted.connect(self.legend.show_patches)
+        self.quadtrees.added.connect(lambda item: self.layers_panel.select(item.layer))
+        self.workspace.treeChanged.connect(self._tree_changed)
         self.runs.grown.connect(self.objects.grow)
         self.inspector.cleared.connect(self._update)
         self.inspector.spectrum.pictureRequested.connect(self.exporter.save_picture)
@@ -255,6 +261,11 @@ class MainWindow(QMainWindow):
             self.analysis_panel.set_out_dir(tasks.default_out_dir(scene.source, documents))
         self._update()
 
+    def _tree_changed(self, tree: OpenTree | None) -> None:
+        self.inspection.clear()
+        if tree is None:
+            self._analysis_changed(self.workspace.analysis)
+
     def _analysis_changed(self, item: OpenAnalysis | None) -> None:
         self._shares.forget()
         if item is None:
@@ -296,7 +307,9 @@ class MainWindow(QMainWindow):
         self.commands["tool_inspect"].setChecked(True)
 
     def _export(self) -> None:
-        if self.workspace.analysis is not None:
+        if self.workspace.pointed == "patches":
+            self.quadtrees.export(self.session)
+        elif self.workspace.analysis is not None:
             self.exporter.ask(self.workspace.analysis)
 
     def start_demo(self) -> None:
@@ -315,13 +328,12 @@ class MainWindow(QMainWindow):
             return
         layer, analysis = self.layers_panel.layer is not None, self.workspace.analysis
         some, inspected = not self.workspace.empty, self.inspector.region is not None
-        detects = self.workspace.pointed == "objects"
-        self.commands.explain("find_similar", NO_FEATURES if detects else "")
+        self.commands.explain("find_similar", "" if self.workspace.pointed == "regions" else NO_FEATURES)
         enabled = {
             "run": self.analysis_panel.can_run,
             "cancel": self.runs.running,
-            "export": analysis is not None and analysis.complete,
-            "bands": self._scene_layer() is not None,
+            "export": self.workspace.pointed == "patches" or (analysis is not None and analysis.complete),
+            **dict.fromkeys(("bands", "quadtree"), self._scene_layer() is not None),
             "demo": not self.runs.running,
             "find_similar": inspected,
             "clear_inspection": self.inspector.occupied,
@@ -365,6 +377,7 @@ class MainWindow(QMainWindow):
         self._closing = True
         self.catalogue.stop()
         self.runs.stop()
+        self.quadtrees.stop()
         self.session.save_window(self.saveGeometry(), self.saveState())
         self.catalogue.remember_model()
         self.session.save()

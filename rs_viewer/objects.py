@@ -19,6 +19,7 @@ from rs_viewer.jobs import Context, Latest
 from rs_viewer.map.boxes import BoxLayer
 from rs_viewer.panels.facts import Fact
 from rs_viewer.panels.inspector import Inspector
+from rs_viewer.panels.legend import Count
 from rs_viewer.parts import Parts
 
 if TYPE_CHECKING:
@@ -27,21 +28,6 @@ if TYPE_CHECKING:
     from engine.inference.analysis import Analysis
     from engine.inference.detection.objects import FoundObjects
     from rs_viewer.workspace import OpenAnalysis
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectCount:
-    """How many objects a class has.
-
-    Attributes:
-        name: The class.
-        color: Its colour.
-        count: Its objects.
-    """
-
-    name: str
-    color: str
-    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +52,10 @@ class Measured:
     place: tuple[float, float]
 
 
-def counts_of(analysis: Analysis, objects: FoundObjects) -> list[ObjectCount]:
+def counts_of(analysis: Analysis, objects: FoundObjects) -> list[Count]:
     """Objects by class, in the order of the card."""
     counts = np.bincount(objects.labels, minlength=len(analysis.card.classes))
-    return [ObjectCount(c.name, c.color, int(counts[code])) for code, c in enumerate(analysis.card.classes)]
+    return [Count(c.name, c.color, int(counts[code])) for code, c in enumerate(analysis.card.classes)]
 
 
 def read_objects(context: Context, item: OpenAnalysis, analysis: Analysis) -> Read:

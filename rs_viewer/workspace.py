@@ -17,7 +17,9 @@ from engine.errors import SceneError
 if TYPE_CHECKING:
     from engine.inference.analysis import Analysis
     from engine.inference.detection.objects import FoundObjects
+    from engine.inference.quadtree import SceneQuadtree, Selection
     from engine.scene import Scene
+    from rs_viewer.map.boxes import BoxLayer
     from rs_viewer.map.layers import Layer, SceneLayer
     from rs_viewer.map.stack import LayerStack
 
@@ -65,8 +67,31 @@ class OpenAnalysis:
         return self.layers[MAIN_KINDS[self.analysis.kind]]
 
 
+@dataclass(eq=False)
+class OpenTree:
+    """A scene's quadtree on the map.
+
+    Attributes:
+        tree: The scores.
+        layer: Draws the patches.
+        scene: The open scene it belongs to, if any.
+        tokens: The budget asked for.
+        shown_tokens: The budget that the layer shows, 0 before it shows any.
+        selection: The patches the layer shows.
+        coloured: Whether patches are coloured by size.
+    """
+
+    tree: SceneQuadtree
+    layer: BoxLayer
+    scene: OpenScene | None
+    tokens: int
+    shown_tokens: int = 0
+    selection: Selection | None = None
+    coloured: bool = True
+
+
 class Workspace(QObject):
-    """Scenes and analyses that are open.
+    """Scenes, analyses and quadtrees that are open.
 
     Args:
         stack: The map's layers.
@@ -74,10 +99,12 @@ class Workspace(QObject):
     Signals:
         sceneChanged: Another scene is meant, or none.
         analysisChanged: Another analysis is meant, or the same has new contents, or none.
+        treeChanged: Another quadtree is meant, or none: pointing is about its patches while its layer is chosen.
     """
 
     sceneChanged = Signal(object)
     analysisChanged = Signal(object)
+    treeChanged = Signal(object)
 
     def __init__(self, stack: LayerStack, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -86,17 +113,21 @@ class Workspace(QObject):
         self.analyses: list[OpenAnalysis] = []
         self.scene: OpenScene | None = None
         self.analysis: OpenAnalysis | None = None
+        self.trees: list[OpenTree] = []
+        self.tree: OpenTree | None = None
 
     @property
-    def pointed(self) -> Literal["regions", "objects"]:
+    def pointed(self) -> Literal["regions", "objects", "patches"]:
         """What pointing into the map is about."""
+        if self.tree is not None and self.tree.layer.visible:
+            return "patches"
         detects = self.analysis is not None and self.analysis.analysis.kind == "detection"
         return "objects" if detects else "regions"
 
     @property
     def empty(self) -> bool:
         """Whether nothing is open."""
-        return not self.scenes and not self.analyses
+        return not self.scenes and not self.analyses and not self.trees
 
     def find_scene(self, source: tuple[str, ...]) -> OpenScene | None:
         """The open scene of a source."""
@@ -177,7 +208,13 @@ class Workspace(QObject):
         self._mean(item.scene or self.scene, item, changed=True)
         return item
 
-    def owner(self, layer: Layer) -> OpenScene | OpenAnalysis | None:
+    def add_tree(self, item: OpenTree) -> None:
+        """Put a quadtree on the map and make it the one that is meant."""
+        self.trees.append(item)
+        self.stack.add(item.layer)
+        self._mean_tree(item)
+
+    def owner(self, layer: Layer) -> OpenScene | OpenAnalysis | OpenTree | None:
         """What a layer belongs to."""
         for scene in self.scenes:
             if scene.layer is layer:
@@ -185,11 +222,12 @@ class Workspace(QObject):
         for analysis in self.analyses:
             if layer in analysis.layers.values():
                 return analysis
-        return None
+        return next((tree for tree in self.trees if tree.layer is layer), None)
 
     def choose(self, layer: Layer | None) -> None:
-        """Mean the scene or analysis of this layer from now on."""
+        """Mean the scene, analysis or quadtree of this layer from now on."""
         owner = self.owner(layer) if layer is not None else None
+        self._mean_tree(owner if isinstance(owner, OpenTree) else None)
         if isinstance(owner, OpenScene):
             mine = self.analysis if self.analysis is not None and self.analysis.scene is owner else None
             self._mean(owner, mine or next((a for a in reversed(self.analyses) if a.scene is owner), None))
@@ -200,14 +238,20 @@ class Workspace(QObject):
         """Close what a layer belongs to: a scene with its layer, or an analysis with all of its maps."""
         owner = self.owner(layer)
         if isinstance(owner, OpenScene):
-            for analysis in [item for item in self.analyses if item.scene is owner]:
-                analysis.scene = None
+            shown: tuple[OpenAnalysis | OpenTree, ...] = (*self.analyses, *self.trees)
+            for item in shown:
+                item.scene = None if item.scene is owner else item.scene
             self.scenes.remove(owner)
             self.stack.remove(owner.layer)
         elif isinstance(owner, OpenAnalysis):
             self.analyses.remove(owner)
             for other in owner.layers.values():
                 self.stack.remove(other)
+        elif isinstance(owner, OpenTree):
+            self.trees.remove(owner)
+            if owner is self.tree:
+                self._mean_tree(None)
+            self.stack.remove(layer)
         elif layer in self.stack:
             self.stack.remove(layer)
         scene = self.scene if self.scene in self.scenes else (self.scenes[-1] if self.scenes else None)
@@ -218,8 +262,15 @@ class Workspace(QObject):
         """Close everything."""
         self.scenes.clear()
         self.analyses.clear()
-        self.stack.clear()
+        self.trees.clear()
         self._mean(None, None)
+        self._mean_tree(None)
+        self.stack.clear()
+
+    def _mean_tree(self, tree: OpenTree | None) -> None:
+        if tree is not self.tree:
+            self.tree = tree
+            self.treeChanged.emit(tree)
 
     def _mean(self, scene: OpenScene | None, analysis: OpenAnalysis | None, *, changed: bool = False) -> None:
         if scene is not self.scene:

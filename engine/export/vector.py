@@ -25,6 +25,7 @@ from engine.export.stream import GEOMETRY, RegionStream
 
 if TYPE_CHECKING:
     from engine.inference.analysis import Analysis
+    from engine.scene.grid import Grid
 
 _GPKG_VERSION = "1.2"  # what QGIS of the last years opens without a warning
 _FIGURES = 9  # of attributes in text formats: more than any of them means, a third of the file less
@@ -56,10 +57,59 @@ def write_polygons(
         progress: Called with the share that is done.
         cancel: Asked before each batch.
     """
-    grid = analysis.grid
+    write_layer(
+        analysis.path / f"{layer}.parquet",
+        layer,
+        fmt,
+        draft,
+        analysis.grid,
+        provenance(analysis),
+        description=f"{layer.capitalize()} by {analysis.card.name}",
+        qml=qml,
+        style_name=f"{analysis.card.name} classes",
+        simplify_px=simplify_px,
+        classes=classes,
+        progress=progress,
+        cancel=cancel,
+    )
+
+
+def write_layer(
+    source: Path,
+    layer: str,
+    fmt: Format,
+    draft: Path,
+    grid: Grid,
+    facts: dict[str, str],
+    *,
+    description: str,
+    qml: str,
+    style_name: str,
+    simplify_px: float = 0.0,
+    classes: Sequence[str] | None = None,
+    progress: Callable[[float], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> None:
+    """Write polygons from a GeoParquet file in the grid's CRS to ``draft``.
+
+    Args:
+        source: The GeoParquet file.
+        layer: Name of the layer.
+        fmt: A vector format.
+        draft: File to write.
+        grid: Where the polygons lie.
+        facts: Where they come from, for the layer's metadata.
+        description: What they are, a line for people.
+        qml: Style to put inside where the format has room for it.
+        style_name: The style's name for people.
+        simplify_px: Tolerance in pixels; 0 keeps outlines as they are.
+        classes: Values of the column ``class`` to keep; None keeps all rows.
+        progress: Called with the share that is done.
+        cancel: Asked before each batch.
+    """
     reshape = to_lonlat(grid) if fmt.driver == "GeoJSON" else None
     stream = RegionStream(
-        analysis.path / f"{layer}.parquet",
+        source,
         classes=classes,
         tolerance=simplify_px * math.sqrt(abs(grid.transform.determinant)),
         multi=fmt.driver in ("GPKG", "FlatGeobuf"),
@@ -69,19 +119,24 @@ def write_polygons(
         progress=progress,
         cancel=cancel,
     )
-    facts = provenance(analysis)
     if fmt.driver is None:
         _write_parquet(stream, draft, facts)
     else:
         crs = "OGC:CRS84" if reshape is not None else (grid.crs.to_wkt() if grid.crs is not None else None)
-        _write_gdal(stream, layer, fmt, draft, crs, facts)
+        _write_gdal(stream, layer, fmt, draft, crs, facts, description)
     if fmt.driver == "GPKG":
-        add_style(draft, layer, "geom", qml, name=f"{analysis.card.name} classes")
+        add_style(draft, layer, "geom", qml, name=style_name)
     _check_count(layer, fmt, draft, stream.rows_out)
 
 
 def _write_gdal(
-    stream: RegionStream, layer: Layer, fmt: Format, draft: Path, crs: str | None, facts: dict[str, str]
+    stream: RegionStream,
+    layer: str,
+    fmt: Format,
+    draft: Path,
+    crs: str | None,
+    facts: dict[str, str],
+    description: str,
 ) -> None:
     dataset_options: dict[str, str] = {}
     options: dict[str, Any] = {}
@@ -96,11 +151,7 @@ def _write_gdal(
         }
     elif fmt.driver == "GPKG":
         dataset_options = {"VERSION": _GPKG_VERSION}
-        options = {
-            "IDENTIFIER": layer,
-            "GEOMETRY_NAME": "geom",
-            "DESCRIPTION": f"{layer.capitalize()} by {facts['model']}",
-        }
+        options = {"IDENTIFIER": layer, "GEOMETRY_NAME": "geom", "DESCRIPTION": description}
     try:
         pyogrio.write_arrow(
             stream.reader(),
@@ -133,7 +184,7 @@ def _write_parquet(stream: RegionStream, draft: Path, facts: dict[str, str]) -> 
         writer.add_key_value_metadata({"geo": json.dumps(geo), "provenance": json.dumps(facts)})
 
 
-def _check_count(layer: Layer, fmt: Format, draft: Path, expected: int) -> None:
+def _check_count(layer: str, fmt: Format, draft: Path, expected: int) -> None:
     if fmt.driver is None:
         found = pq.read_metadata(draft).num_rows
     elif fmt.driver == "GeoJSON":

@@ -1,6 +1,8 @@
 """Arrange a model for where it will run: memory layout, and the forms of its convolutions that are fastest there.
 
-Guarantees: the same numbers to float32 rounding, and any arrangement can be turned into any other.
+Guarantees: in float32 the same numbers to rounding, and any arrangement can be turned into any other. In bfloat16 the
+largest logits of the published models at 512 pixels move by 1 to 2 %, the class of fewer than 1 in 200 cells changes
+(with random weights, which leave classes closer than trained ones do); on processors with AMX that takes half the time.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from PySide6.QtWidgets import (
 )
 
 from rs_viewer.panels.common import Hint
+from rs_viewer.panels.quadtree import TokenBudget
 
 if TYPE_CHECKING:
     from rs_viewer.actions import Actions
@@ -88,6 +89,8 @@ class LayersPanel(QStackedWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addWidget(self.list, 1)
+        self.budget = TokenBudget()
+        column.addWidget(self.budget)
         column.addLayout(row)
         self.addWidget(self.hint)
         self.addWidget(page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSize, Qt
@@ -15,12 +16,27 @@ from rs_viewer.panels.common import Hint
 if TYPE_CHECKING:
     from engine.inference.info import ClassShare
     from engine.models.card import ModelCard
-    from rs_viewer.objects import ObjectCount
 
 SWATCH_PX = 14
 AREA_HEADS = ("Class", "Share", "Area")
 OBJECT_HEADS = ("Class", "Objects", "Share")
+PATCH_HEADS = ("Size", "Patches", "Share")
 RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many there are of a kind.
+
+    Attributes:
+        name: The kind.
+        color: Its colour.
+        count: Its number.
+    """
+
+    name: str
+    color: str
+    count: int
 
 
 def swatch(color: str, ratio: float = 2.0) -> QIcon:
@@ -80,14 +96,21 @@ class LegendPanel(QStackedWidget):
         self._head(AREA_HEADS)
         self._fill([(item.name, item.color, fmt.percent(item.share), fmt.area(item.area_m2)) for item in shares])
 
-    def show_counts(self, counts: Sequence[ObjectCount]) -> None:
+    def show_objects(self, counts: Sequence[Count]) -> None:
         """Show classes with the number of their objects; those of which there is none come last."""
+        self._show_counts(OBJECT_HEADS, sorted(counts, key=lambda item: item.count == 0))
+
+    def show_patches(self, counts: Sequence[Count]) -> None:
+        """Show sizes of patches with their numbers."""
+        self._show_counts(PATCH_HEADS, counts)
+
+    def _show_counts(self, heads: tuple[str, str, str], counts: Sequence[Count]) -> None:
         total = sum(item.count for item in counts)
-        self._head(OBJECT_HEADS)
+        self._head(heads)
         self._fill(
             [
                 (item.name, item.color, fmt.count(item.count), fmt.percent(item.count / total if total else None))
-                for item in sorted(counts, key=lambda item: item.count == 0)
+                for item in counts
             ]
         )
 

@@ -34,6 +34,18 @@ def layer_of(corners: np.ndarray, groups=None, colors=("#ff0000",), transform=PL
     return layer
 
 
+def tiles_of(side: int, cell_px: int, **options) -> BoxLayer:
+    """A checkerboard of patches, ``side`` a row."""
+    row, col = np.divmod(np.arange(side * side), side)
+    hulls = np.stack((col, row, col + 1, row + 1), axis=1) * cell_px
+    layer = BoxLayer("patches", make_grid(side * cell_px, side * cell_px, PLAIN), width=1.0, cased=False)
+    colors = [QColor("#ff0000"), QColor("#00ff00")]
+    layer.set_patches(
+        hulls, (row + col) % 2, colors, np.arange(side * side, dtype=np.int32).reshape(side, side), cell_px
+    )
+    return layer
+
+
 def painted(layer: BoxLayer, view: Viewport) -> np.ndarray:
     image = QImage(view.width, view.height, QImage.Format.Format_RGB32)
     image.fill(QColor("#000000"))
@@ -63,23 +75,48 @@ def test_no_boxes_are_no_trouble(qapp):
 
 
 @pytest.mark.parametrize("scale", [0.25, 1.0, 4.0])
-def test_lines_keep_their_width_at_every_zoom(qapp, scale):
-    layer = layer_of(np.array([[(20, 20), (80, 20), (80, 80), (20, 80)]]), width=1.0, cased=False)
-    view = Viewport(20, 50, scale, 80, 80, y_up=False)
-    row = painted(layer, view)[40, :, 0]
-    assert np.count_nonzero(row[30:50]) == 1
+@pytest.mark.parametrize("many", [False, True])
+def test_lines_keep_their_width_at_every_zoom(qapp, monkeypatch, scale, many):
+    monkeypatch.setattr("rs_viewer.map.boxes._MANY_BOXES", 0 if many else 1000)
+    layer = tiles_of(2, 200)
+    row = painted(layer, Viewport(200, 100, scale, 80, 80, y_up=False))[38]
+    assert np.count_nonzero(row[20:60].any(axis=1)) == 1
 
 
-def test_groups_have_their_colours_and_an_opacity(qapp):
-    square = np.array([(10, 10), (40, 10), (40, 40), (10, 40)])
-    layer = layer_of(np.stack((square, square + 45)), np.array([0, 1]), ("#ff0000", "#00ff00"), width=1, cased=False)
-    view = Viewport(50, 50, 1.0, 100, 100, y_up=False)
+@pytest.mark.parametrize("many", [False, True])
+def test_groups_have_their_colours_and_an_opacity(qapp, monkeypatch, many):
+    monkeypatch.setattr("rs_viewer.map.boxes._MANY_BOXES", 0 if many else 1000)
+    layer = tiles_of(3, 20)
+    view = Viewport(30, 30, 1.0, 100, 100, y_up=False)
     shown = painted(layer, view)
     assert {tuple(c) for c in shown.reshape(-1, 3)} == {(0, 0, 0), (255, 0, 0), (0, 255, 0)}
     layer.opacity = 0.5
-    assert 120 <= painted(layer, view).max() <= 135
+    assert 120 <= painted(layer, view).max() <= (135 if many else 195), "shared edges of few boxes are drawn twice"
     layer.set_colors([QColor("#0000ff")] * 2)
     assert not painted(layer, view)[..., :2].any()
+
+
+def test_many_patches_are_painted_where_few_are(qapp, monkeypatch):
+    layer = tiles_of(9, 7)
+    layer.set_colors([QColor("#ffffff")] * 2)
+    view = Viewport(30.3, 28.8, 0.31, 120, 90, y_up=False)
+    monkeypatch.setattr("rs_viewer.map.boxes._MANY_BOXES", 1000)
+    few = painted(layer, view).any(axis=2)
+    monkeypatch.setattr("rs_viewer.map.boxes._MANY_BOXES", 0)
+    many = painted(layer, view).any(axis=2)
+    inner = (slice(2, -2), slice(2, -2))
+    near = few.copy()
+    for step in (-1, 1):
+        near |= np.roll(few, step, axis=0) | np.roll(few, step, axis=1)
+    assert many[inner].any()
+    assert not (many & ~near)[inner].any()
+
+
+def test_pixels_too_many_for_a_screen_are_fainter_not_solid(qapp, monkeypatch):
+    monkeypatch.setattr("rs_viewer.map.boxes._MANY_BOXES", 0)
+    layer = tiles_of(60, 4)
+    shown = painted(layer, Viewport(120, 120, 4.0, 40, 40, y_up=False))
+    assert 60 < shown.max() < 140
 
 
 def test_a_turned_box_on_a_turned_grid_is_painted_where_it_lies(qapp):

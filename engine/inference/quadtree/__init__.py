@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.inference.quadtree.file import open_quadtree, save_quadtree
-    from engine.inference.quadtree.options import SCORERS, QuadtreeOptions
+    from engine.inference.quadtree.options import SCORERS, QuadtreeOptions, score_facts
     from engine.inference.quadtree.scenes import score_scene
     from engine.inference.quadtree.tree import SceneQuadtree, Selection
 
 _HOMES = {
     "file": ("open_quadtree", "save_quadtree"),
-    "options": ("SCORERS", "QuadtreeOptions"),
+    "options": ("SCORERS", "QuadtreeOptions", "score_facts"),
     "scenes": ("score_scene",),
     "tree": ("SceneQuadtree", "Selection"),
 }
@@ -30,6 +30,7 @@ __all__ = [
     "Selection",
     "open_quadtree",
     "save_quadtree",
+    "score_facts",
     "score_scene",
 ]
 

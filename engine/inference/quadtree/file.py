@@ -82,7 +82,7 @@ def open_quadtree(path: str | Path) -> SceneQuadtree:
 
 
 def same_scores(tree: SceneQuadtree, facts: dict[str, Any]) -> bool:
-    """Whether a tree holds the scores that ``facts`` (see ``scenes.score_facts``) would lead to."""
+    """Whether a tree holds the scores that ``facts`` (see ``options.score_facts``) would lead to."""
     return bool(json.loads(json.dumps(dict(tree.facts))) == json.loads(json.dumps(facts)))
 
 

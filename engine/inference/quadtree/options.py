@@ -5,9 +5,12 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from engine.scene import Scene
 
 ScorerName = Literal["blur", "bands", "random", "features", "gradcam"]
 
@@ -49,3 +52,8 @@ class QuadtreeOptions(BaseModel):
     class_index: int | None = Field(default=None, ge=0)
     window_px: int | None = Field(default=None, ge=32)
     device: str = "auto"
+
+
+def score_facts(scene: Scene, options: QuadtreeOptions) -> dict[str, Any]:
+    """What scores depend on, in plain types; the device is no part of it."""
+    return {"scene": scene.identity(), "options": options.model_dump(mode="json", exclude={"device"})}

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from engine.errors import CancelledError, OptionError, SceneError
 from engine.inference.device import choose_device
-from engine.inference.quadtree.options import QuadtreeOptions
+from engine.inference.quadtree.options import QuadtreeOptions, score_facts
 from engine.inference.quadtree.pieces import Piece, pieces
 from engine.inference.quadtree.tree import Floats, SceneQuadtree
 from engine.scene import Scene
@@ -77,11 +77,6 @@ def score_scene(
     if not tree.occupied.any():
         raise SceneError("the scene holds no valid pixel", where=scene.name, remedy="Check its nodata value.")
     return tree
-
-
-def score_facts(scene: Scene, options: QuadtreeOptions) -> dict[str, Any]:
-    """What scores depend on, in plain types; the device is no part of it."""
-    return {"scene": scene.identity(), "options": options.model_dump(mode="json", exclude={"device"})}
 
 
 def check_cancel(cancel: Cancel) -> None:

@@ -22,8 +22,8 @@ from engine.inference.check import check_run
 from engine.inference.device import choose_device
 from engine.inference.options import AnalysisOptions
 from engine.inference.plan import taper
-from engine.inference.quadtree.options import QuadtreeOptions
-from engine.inference.quadtree.scenes import Cancel, Progress, check_cancel, score_facts
+from engine.inference.quadtree.options import QuadtreeOptions, score_facts
+from engine.inference.quadtree.scenes import Cancel, Progress, check_cancel
 from engine.inference.quadtree.tree import SceneQuadtree, from_importance
 from engine.inference.stage import BatchStage
 from engine.models.catalog import find_model
@@ -158,11 +158,11 @@ def _model(scene: Scene, options: QuadtreeOptions, halvings: int) -> _Network:
         return _Network(
             oracle.name, run.bands, window_px, lambda pixels: oracle.importance(stage.images(pixels))[:, None]
         )
-    scorer = FeatureBased(_Features(module, card.name, options.layer), card.name)
+    scorer = FeatureBased(ModuleFeatures(module, card.name, options.layer), card.name)
     return _Network(scorer.name, run.bands, window_px, lambda pixels: scorer.importance(stage.images(pixels), halvings))
 
 
-class _Features:
+class ModuleFeatures:
     """A model as a feature network: the output of one of its modules.
 
     Args:

@@ -19,6 +19,7 @@ from engine.inference.quadtree import (
     open_quadtree,
     save_quadtree,
     scenes,
+    score_facts,
     score_scene,
 )
 from engine.inference.quadtree.file import same_scores
@@ -222,8 +223,8 @@ def test_a_saved_tree_selects_the_same(tmp_path):
         tree = score_scene(scene, options)
         path = save_quadtree(tree, tmp_path / "made" / "scene.quadtree")
         again = open_quadtree(path)
-        assert same_scores(again, scenes.score_facts(scene, options))
-        assert not same_scores(again, scenes.score_facts(scene, QuadtreeOptions(min_size=4, max_size=16)))
+        assert same_scores(again, score_facts(scene, options))
+        assert not same_scores(again, score_facts(scene, QuadtreeOptions(min_size=4, max_size=16)))
     assert again.grid == tree.grid
     assert again.scorer == tree.scorer
     for tokens in (tree.min_tokens, 123, tree.max_tokens):
