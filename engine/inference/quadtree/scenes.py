@@ -10,23 +10,22 @@ some 30); pixels without data count for nothing and patches without any are left
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from engine.errors import CancelledError, OptionError, SceneError
-from engine.inference.device import choose_device
+from engine.inference.quadtree.blur import BlurScorer
 from engine.inference.quadtree.options import QuadtreeOptions, score_facts
 from engine.inference.quadtree.pieces import Piece, pieces
 from engine.inference.quadtree.tree import Floats, SceneQuadtree
 from engine.scene import Scene
 from engine.scene.stretch import percentile_stretch
 from engine.tokenizers.quadtree import BandBlur, BandStatistics, PixelBlur, Random, patch_sizes
-from engine.tokenizers.quadtree.scores import Scores
+from engine.tokenizers.quadtree.blur import BAND_CLIP
 
 Progress = Callable[[float], None]
 Cancel = Callable[[], bool]
@@ -87,29 +86,30 @@ def check_cancel(cancel: Cancel) -> None:
 
 def _score_pieces(scene: Scene, options: QuadtreeOptions, progress: Progress, cancel: Cancel) -> SceneQuadtree:
     m, top_size = options.min_size, options.max_size
-    work = _local_scorer(scene, options)
-    margin = top_size // m if work.looks else 0
-    device = choose_device(options.device).torch_device if work.looks else torch.device("cpu")
+    scorer = _blur_scorer(scene, options)
+    margin = top_size // m if scorer is not None else 0
     sizes = patch_sizes(m, top_size)[:0:-1]
     scores: dict[int, Floats] = {
         size: np.full((-(-scene.height // size), -(-scene.width // size)), np.inf, np.float32) for size in sizes
     }
     occupied = np.zeros((-(-scene.height // m), -(-scene.width // m)), np.bool_)
     edge = max(top_size, _PIECE_PX // top_size * top_size)
-    for piece in pieces(scene, work.bands, edge, margin):
+    for piece in pieces(scene, (1,) if scorer is None else scorer.bands, edge, margin):
         check_cancel(cancel)
         inner = piece.valid[margin : margin + edge, margin : margin + edge]
         if inner.any():
             cells = np.asarray(inner.reshape(edge // m, m, edge // m, m).any(axis=(1, 3)))
             _place(occupied, cells, piece, m)
-            if work.looks and sizes:
-                for size, found in work.score(piece, m, top_size, margin, device).items():
-                    _place(scores[size], found[0].cpu().numpy(), piece, size)
+            if scorer is not None:
+                for size, found in scorer.score(piece, m, top_size, margin).items():
+                    _place(scores[size], found, piece, size)
         progress(piece.share)
-    if not work.looks:
+    if scorer is None:
+        chance = Random(options.seed)
         everywhere = torch.zeros(1, 1, 1, 1).expand(1, 1, scene.height, scene.width)
-        scores = {size: found[0].numpy() for size, found in Random(options.seed)(everywhere, m, top_size).items()}
-    return SceneQuadtree(scene.grid, m, top_size, scores, occupied, work.name, score_facts(scene, options))
+        scores = {size: found[0].numpy() for size, found in chance(everywhere, m, top_size).items()}
+    name = Random(options.seed).name if scorer is None else scorer.name
+    return SceneQuadtree(scene.grid, m, top_size, scores, occupied, name, score_facts(scene, options))
 
 
 def _place(target: npt.NDArray[Any], values: npt.NDArray[Any], piece: Piece, size: int) -> None:
@@ -119,64 +119,22 @@ def _place(target: npt.NDArray[Any], values: npt.NDArray[Any], piece: Piece, siz
     place[...] = values[: place.shape[0], : place.shape[1]]
 
 
-class _Local:
-    """A scorer that needs a patch and its nearest surroundings only.
-
-    Args:
-        scorer: What scores a piece; None where pixels need not be looked at.
-        bands: Bands it takes.
-        low: Value of each band that becomes 0.
-        high: Value of each band that becomes 1; beyond both is clipped. None takes values as stored.
-        name: What it is, in words.
-    """
-
-    def __init__(
-        self,
-        scorer: PixelBlur | BandBlur | None,
-        bands: Sequence[int],
-        name: str,
-        low: Sequence[float] = (),
-        high: Sequence[float] = (),
-    ) -> None:
-        self._scorer = scorer
-        self.bands = tuple(bands)
-        self.name = name
-        self._low = torch.tensor(low, dtype=torch.float32).view(-1, 1, 1)
-        self._span = torch.tensor(high, dtype=torch.float32).view(-1, 1, 1) - self._low
-
-    @property
-    def looks(self) -> bool:
-        """Whether pixels matter."""
-        return self._scorer is not None
-
-    def score(self, piece: Piece, min_size: int, max_size: int, margin: int, device: torch.device) -> Scores:
-        """Scores of a piece."""
-        assert self._scorer is not None
-        wide = piece.data.dtype.itemsize > 4 and piece.data.dtype.kind == "f"
-        images = torch.from_numpy(piece.data.astype(np.float64 if wide else np.float32)).to(device)
-        if self._low.numel():
-            images = ((images - self._low.to(images)) / self._span.to(images)).clamp_(0, 1).float()
-        valid: Tensor | None = None
-        if not piece.valid.all():
-            valid = torch.from_numpy(np.ascontiguousarray(piece.valid)).to(device)[None]
-        return self._scorer(images[None], min_size, max_size, valid=valid, margin=margin)
-
-
-def _local_scorer(scene: Scene, options: QuadtreeOptions) -> _Local:
-    every = tuple(range(1, len(scene.bands) + 1))
+def _blur_scorer(scene: Scene, options: QuadtreeOptions) -> BlurScorer | None:
+    """What looks at pixels; None for chance, which does not."""
     if options.scorer == "random":
-        return _Local(None, every[:1], Random(options.seed).name)
+        return None
     if options.scorer == "bands":
-        return _Local(BandBlur(_statistics(scene)), every, BandBlur().name)
+        found = _statistics(scene)
+        every = tuple(range(1, len(scene.bands) + 1))
+        return BlurScorer(BandBlur().name, every, found.centre.numpy(), found.spread.numpy(), -BAND_CLIP, BAND_CLIP)
     if options.scorer != "blur":
         raise OptionError(f"there is no scorer {options.scorer!r}")
     bands = tuple(dict.fromkeys(scene.rgb_indices()))
-    if scene.dtype == "uint8":
-        low, high = (0.0,) * len(bands), (255.0,) * len(bands)
-    else:
+    low, high = np.zeros(len(bands)), np.full(len(bands), 255.0)
+    if scene.dtype != "uint8":
         stretch = percentile_stretch(scene, bands)
-        low, high = stretch.low, stretch.high
-    return _Local(PixelBlur(antialias=True), bands, PixelBlur(antialias=True).name, low, high)
+        low, high = np.array(stretch.low), np.array(stretch.high)
+    return BlurScorer(PixelBlur(antialias=True).name, bands, low, high - low, 0.0, 1.0)
 
 
 def _statistics(scene: Scene) -> BandStatistics:

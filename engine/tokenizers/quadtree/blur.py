@@ -4,8 +4,8 @@
 what is left of it when each patch keeps ``min_size`` x ``min_size`` pixels.
 
 Guarantees: a score depends on the pixels of its patch and ``size / min_size`` beyond, and is the same bit for bit
-wherever a window that holds them begins (sums are added in a fixed order), so scenes can be scored piece by piece;
-pixels without data neither blur into others nor count as error.
+wherever a window that holds them begins (sums are added in a fixed order); pixels without data neither blur into others
+nor count as error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from engine.tokenizers.quadtree.patches import mean_of_cells, pad_to_roots, shri
 from engine.tokenizers.quadtree.scores import Scores, check_valid, hide_empty, pad_flags
 
 _SAMPLE_PX = 1 << 20
-_CLIP = 4.0
+BAND_CLIP = 4.0
+"""Distance from the median in spreads beyond which ``BandBlur`` does not look."""
 _NORMAL_IQR = 1.349
 """Distance of the quartiles of a normal distribution in standard deviations."""
 
@@ -42,11 +43,9 @@ class PixelBlur:
         """What it is."""
         return "pixel blur" + (", antialiased" if self.antialias else "")
 
-    def __call__(
-        self, images: Tensor, min_size: int, max_size: int, *, valid: Tensor | None = None, margin: int = 0
-    ) -> Scores:
-        """Score the patches of images (see ``Scorer``; ``margin`` see :func:`blur_scores`)."""
-        return Scores(blur_scores(images, min_size, max_size, valid, self.antialias, margin), self.name)
+    def __call__(self, images: Tensor, min_size: int, max_size: int, *, valid: Tensor | None = None) -> Scores:
+        """Score the patches of images (see ``Scorer``)."""
+        return Scores(blur_scores(images, min_size, max_size, valid, self.antialias), self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,23 +94,21 @@ class BandBlur:
         return "blur of robustly standardised bands" + ("" if self.antialias else ", not antialiased")
 
     @torch.no_grad()
-    def __call__(
-        self, images: Tensor, min_size: int, max_size: int, *, valid: Tensor | None = None, margin: int = 0
-    ) -> Scores:
-        """Score the patches of images (see ``Scorer``; ``margin`` see :func:`blur_scores`)."""
+    def __call__(self, images: Tensor, min_size: int, max_size: int, *, valid: Tensor | None = None) -> Scores:
+        """Score the patches of images (see ``Scorer``)."""
         if valid is not None:
             check_valid(valid, images)
         found = self.statistics or _statistics_of(images, valid)
         dtype = torch.float64 if images.dtype == torch.float64 else torch.float32
         centre = found.centre.to(images.device, dtype).view(-1, images.shape[1], 1, 1)
         spread = found.spread.to(images.device, dtype).view(-1, images.shape[1], 1, 1)
-        alike = ((images.to(dtype) - centre) / spread).clamp(-_CLIP, _CLIP).float()
-        return Scores(blur_scores(alike, min_size, max_size, valid, self.antialias, margin), self.name)
+        alike = ((images.to(dtype) - centre) / spread).clamp(-BAND_CLIP, BAND_CLIP).float()
+        return Scores(blur_scores(alike, min_size, max_size, valid, self.antialias), self.name)
 
 
 @torch.no_grad()
 def blur_scores(
-    images: Tensor, min_size: int, max_size: int, valid: Tensor | None, antialias: bool, margin: int = 0
+    images: Tensor, min_size: int, max_size: int, valid: Tensor | None, antialias: bool
 ) -> dict[int, Tensor]:
     """Scores ``-sqrt(MSE * size)`` of all sizes above the smallest, ``[B, rows, cols]`` each.
 
@@ -121,28 +118,17 @@ def blur_scores(
         max_size: Edge of the largest patch in pixels.
         valid: Where there is data, ``[B, H, W]``; None is everywhere.
         antialias: Whether shrinking averages all pixels.
-        margin: Pixels on each side that are there to be looked at, not to be scored: ``max_size / min_size`` or a
-            multiple of it, so that a piece of a larger image scores as it would within it. What is scored must then be
-            a multiple of ``max_size``.
 
     Raises:
-        OptionError: Images are no floats, or margin and sizes do not go together.
+        OptionError: Images are no floats.
     """
     if not images.is_floating_point():
         raise OptionError(f"images are {images.dtype}", remedy="Give floats, for example images.float() / 255.")
-    inner = images[:, :, margin : images.shape[2] - margin, margin : images.shape[3] - margin]
-    layout = image_layout(inner, min_size, max_size)
-    if margin and (margin % (max_size // min_size) or not layout.whole):
-        raise OptionError(
-            f"a margin of {margin} pixels round {layout.height} x {layout.width} does not fit patches of {min_size} to "
-            f"{max_size}",
-            remedy=f"Use a multiple of {max_size // min_size} round a multiple of {max_size}.",
-        )
+    layout = image_layout(images, min_size, max_size)
     weights: Tensor | None = None
     flags = valid
     if valid is not None:
         check_valid(valid, images)
-        flags = valid[:, margin : margin + layout.height, margin : margin + layout.width]
     if valid is not None or not layout.whole:
         if valid is None:
             valid = images.new_ones(images.shape[:1] + images.shape[2:], dtype=torch.bool)
@@ -153,7 +139,6 @@ def blur_scores(
     found = {}
     for size, (rows, cols) in zip(layout.splittable_sizes, layout.score_grids, strict=False):
         error = _squared_error(images, weights, size // min_size, antialias)
-        error = error[:, margin : error.shape[1] - margin, margin : error.shape[2] - margin]
         batch, height, width = error.shape
         cells = error.reshape(batch, height // size, size, width // size, size)
         found[size] = -(mean_of_cells(cells)[:, :rows, :cols] * size).sqrt()
