@@ -58,9 +58,10 @@ class Selection:
             level_rows, level_cols = -(-rows >> level), -(-cols >> level)
             if level < top_level:
                 filled = spread(filled, level_rows, level_cols)
-            here = np.flatnonzero(self.levels == level)
-            left, top, size = self.boxes[here].T
-            filled[top // size, left // size] = here
+            start, stop = np.searchsorted(self.levels, (level, level + 1))
+            left, top = self.boxes[start:stop, 0], self.boxes[start:stop, 1]
+            size = self.min_size << level
+            filled[top // size, left // size] = np.arange(start, stop, dtype=np.int32)
         return filled
 
     def patch_at(self, col: float, row: float) -> int | None:
@@ -138,31 +139,34 @@ class SceneQuadtree:
             )
         cuts = int(np.searchsorted(self._counts, tokens, side="right")) - 1
         order, place = self._order
-        cut = order[:cuts]
-        roots = np.flatnonzero(self._there[0])
-        level, row, col = self._where(cut)
-        rows = (2 * row)[:, None] + np.array([0, 0, 1, 1])
-        cols = (2 * col)[:, None] + np.array([0, 1, 0, 1])
-        down = np.repeat(level + 1, 4)
-        rows, cols = rows.ravel(), cols.ravel()
-        parents = np.repeat(cut, 4)
-        root_cols = self._there[0].shape[1]
-        level = np.concatenate((np.zeros(roots.size, np.int64), down))
-        row = np.concatenate((roots // root_cols, rows))
-        col = np.concatenate((roots % root_cols, cols))
-        above = np.concatenate((np.full(roots.size, -1), parents))
-        number, real = self._numbers(level, row, col)
-        real &= ~(place[number] < cuts)
-        level, row, col, number, above = (part[real] for part in (level, row, col, number, above))
-        finest = level == len(self.sizes) - 1
-        own = np.where(finest, above, number)
-        scores = np.where(own >= 0, self._flat_scores[own], np.float32(np.nan))
-        size = np.asarray(self.sizes)[level]
-        left, top = col * size, row * size
-        ranking = np.argsort(((len(self.sizes) - 1 - level) << 56) | (top << 28) | left)
-        boxes = np.stack((left, top, size), axis=1)[ranking]
-        levels = (len(self.sizes) - 1 - level)[ranking]
-        return Selection(boxes, scores[ranking].astype(np.float32), levels, self.min_size, self.occupied.shape)
+        cut = np.sort(order[:cuts])
+        ends = np.searchsorted(cut, self._starts)
+        found = int(self._counts[cuts])
+        boxes, scores, levels = np.empty((found, 3), np.int64), np.empty(found, np.float32), np.empty(found, np.int64)
+        stop = found
+        for depth, size in enumerate(self.sizes):  # coarse to fine, written from the end
+            start, cols = int(self._starts[depth]), self._there[depth].shape[1]
+            if depth:
+                patches = self._parts(depth - 1, cut[ends[depth - 1] : ends[depth]])
+            else:
+                patches = np.flatnonzero(self._there[0])
+            level = len(self.sizes) - 1 - depth
+            if level:
+                patches = patches[place[start + patches] >= cuts]
+            here = slice(stop - patches.size, stop)
+            row = patches // cols
+            col = patches - row * cols
+            boxes[here, 0], boxes[here, 1], boxes[here, 2] = col * size, row * size, size
+            levels[here] = level
+            if level:
+                scores[here] = self._flat_scores[start + patches]
+            elif depth:
+                above = self.scores[2 * size]
+                scores[here] = above[row >> 1, col >> 1]
+            else:
+                scores[here] = np.nan
+            stop = here.start
+        return Selection(boxes, scores, levels, self.min_size, self.occupied.shape)
 
     def prepare(self) -> SceneQuadtree:
         """Compute now what :meth:`select` computes on its first call; for a worker thread."""
@@ -215,6 +219,17 @@ class SceneQuadtree:
         place = numbers - self._starts[level]
         cols = np.array([flags.shape[1] for flags in self._there])[level]
         return level, place // cols, place % cols
+
+    def _parts(self, depth: int, cut: Ints) -> Ints:
+        """Places on the next grid of what the cut patches of a depth (numbers) become, in order."""
+        rows, cols = self._there[depth + 1].shape
+        place = cut - self._starts[depth]
+        row = place // self._there[depth].shape[1]
+        col = 2 * (place - row * self._there[depth].shape[1])
+        upper = 2 * row * cols + col
+        lower = (upper + cols)[2 * row + 1 < rows]
+        parts = np.concatenate((upper, upper[col + 1 < cols] + 1, lower, lower[col[2 * row + 1 < rows] + 1 < cols] + 1))
+        return np.sort(parts[self._there[depth + 1].ravel()[parts]])
 
     def _numbers(self, level: Ints, row: Ints, col: Ints) -> tuple[Ints, Flags]:
         """Numbers of patches (0 where there is none), and whether they lie inside and hold data."""
