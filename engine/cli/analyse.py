@@ -72,7 +72,7 @@ def analyse_command(
     overwrite: Annotated[bool, typer.Option(help="Replace another analysis in the folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run's events, one JSON object a line.")] = False,
 ) -> None:
-    """Run a model over scenes: class map, confidence and regions, or objects, into an analysis folder.
+    """Run a model over scenes: class map with regions, objects, or cells of scene classes, into an analysis folder.
 
     Started again with the same options, an interrupted run goes on where it stopped.
     """
@@ -162,7 +162,7 @@ def _report(finished: Finished) -> None:
         what = f"{found.count} objects"
         parts = [f"{part.name} {part.count}" for part in found.by_class if part.count]
     else:
-        what = f"{finished.regions} regions"
+        what = f"{finished.regions} regions" if finished.cells is None else f"{finished.cells} cells"
         parts = [f"{share.name} {share.share:.1%}" for share in analysis.class_shares() if share.share]
     typer.echo(f"{finished.out_dir}: {what} in {seconds_text(finished.seconds)}")
     if parts:

@@ -26,7 +26,7 @@ def export_command(
     layer: Annotated[
         str | None,
         typer.Option(
-            help="regions, classes, confidence or detections; by default what the file's format and the analysis hold."
+            help="regions, detections, cells, classes or confidence; by default what the format and the analysis hold."
         ),
     ] = None,
     simplify_px: Annotated[

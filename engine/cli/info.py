@@ -91,8 +91,9 @@ def _show_analysis(analysis: Analysis, as_json: bool) -> None:
         rows.append(("objects", str(info.detections.count)))
         rows += [("", f"{part.name}: {part.count}") for part in info.detections.by_class if part.count]
     elif analysis.complete:
-        rows.append(("regions", str(info.regions)))
-        rows += [("", f"{share.name}: {share.share:.1%}") for share in info.class_shares]
+        rows.append(("regions", str(info.regions)) if info.cells is None else ("cells", str(info.cells)))
+        shown = [share for share in info.class_shares if share.share or info.cells is None]
+        rows += [("", f"{share.name}: {share.share:.1%}") for share in shown]
     _print_rows(str(analysis.path), rows)
 
 

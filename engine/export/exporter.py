@@ -38,7 +38,8 @@ def export(
     Args:
         analysis: A complete analysis.
         path: The file; its suffix decides the format (see ``FORMATS``).
-        layer: What to write; None is regions (of a detection: its objects) for vector formats and classes for rasters.
+        layer: What to write; None is regions (objects of a detection, cells of a classification) for vector formats
+            and classes for rasters.
         simplify_px: Outlines may move this many pixels to become simpler; neighbours keep sharing their edges.
         classes: Names of the classes to keep; None keeps all.
         progress: Called with the share that is done, 0 to 1.
@@ -73,7 +74,7 @@ def export(
         raise OptionError(
             "rasters cannot be simplified", where=path, remedy="Leave simplify_px out, or export to a vector format."
         )
-    if simplify_px and what == "detections":
+    if simplify_px and what != "regions":
         raise OptionError(
             "boxes have four corners and cannot be simplified", where=path, remedy="Leave simplify_px out."
         )
@@ -82,8 +83,9 @@ def export(
     qml_path = path.with_suffix(".qml")
     kept = [cls for cls in analysis.card.classes if names is None or cls.name in names]
     if fmt.is_vector:
-        palette = kept_palette(qml_path, class_palette(analysis.card.classes)) if what == "regions" else ()
-        qml = style(kept, palette, filled=what == "regions")
+        areas = what != "detections"
+        palette = kept_palette(qml_path, class_palette(analysis.card.classes)) if areas else ()
+        qml = style(kept, palette, filled=areas)
         with whole_file(path) as draft:
             write_polygons(
                 analysis,

@@ -11,13 +11,14 @@ from typing import Literal, get_args
 
 from engine.errors import ExportError
 
-Layer = Literal["regions", "classes", "confidence", "detections"]
+Layer = Literal["regions", "classes", "confidence", "detections", "cells"]
 LAYERS_OF: dict[str, tuple[Layer, ...]] = {
     "segmentation": ("regions", "classes", "confidence"),
     "detection": ("detections",),
+    "classification": ("cells", "classes", "confidence"),
 }
 """What analyses of each kind hold."""
-_POLYGONS: tuple[Layer, ...] = ("regions", "detections")
+_POLYGONS: tuple[Layer, ...] = ("regions", "detections", "cells")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""Regions and objects as polygons: GeoJSON, GeoPackage, FlatGeobuf and GeoParquet.
+"""Regions, objects and cells as polygons: GeoJSON, GeoPackage, FlatGeobuf and GeoParquet.
 
-Guarantees: one feature a region or object (of the classes asked for), counted again in the finished file; outlines are
-streamed, so memory does not grow with their number; provenance travels in the layer's metadata.
+Guarantees: one feature a region, object or cell (of the classes asked for), counted again in the finished file;
+outlines are streamed, so memory does not grow with their number; provenance travels in the layer's metadata.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def write_polygons(
     progress: Callable[[float], None] | None,
     cancel: Callable[[], bool] | None,
 ) -> None:
-    """Write regions or objects to ``draft``.
+    """Write regions, objects or cells to ``draft``.
 
     Args:
         analysis: A complete analysis.
-        layer: ``regions`` or ``detections``; also the name of the layer in the file.
+        layer: ``regions``, ``detections`` or ``cells``; also the name of the layer in the file.
         fmt: A vector format.
         draft: File to write.
         qml: Style to put inside where the format has room for it.

@@ -1,4 +1,4 @@
-"""An analysis on disk, finished or still growing: its maps and regions, or its objects, and its numbers.
+"""An analysis on disk, finished or still growing: its maps and regions, objects or cells, and its numbers.
 
 Guarantees: reads are thread-safe; a map can be read while the run goes on, rows that are not final yet are nodata;
 an analysis that becomes complete under an open object is noticed at the next read; folders of newer versions and
@@ -30,7 +30,7 @@ from engine.inference.info import (
 )
 from engine.inference.plan import WindowPlan
 from engine.inference.rowfile import RowDamagedError
-from engine.inference.store import INFO_NAME, PARTIAL_NAME
+from engine.inference.store import INFO_NAME, PARTIAL_NAME, row_path
 from engine.models.card import ModelCard
 from engine.scene import Grid
 
@@ -38,9 +38,15 @@ if TYPE_CHECKING:
     import geopandas as gpd
 
     from engine.inference.detection.objects import FoundObjects
+    from engine.inference.recognition.cells import Cell, FoundCells
     from engine.regions.table import Region, RegionTable
 
 Layer = Literal["classes", "confidence", "regions"]
+MAPS_OF: dict[str, tuple[Layer, ...]] = {
+    "segmentation": ("classes", "confidence", "regions"),
+    "classification": ("classes", "confidence"),
+}
+"""Maps that analyses of each kind hold."""
 LAYER_TYPES: dict[Layer, tuple[npt.DTypeLike, int]] = {
     "classes": (np.uint8, NODATA_CLASS),
     "confidence": (np.uint8, NODATA_CONFIDENCE),
@@ -81,8 +87,9 @@ class Analysis:
         self._complete = complete
         self._lock = threading.Lock()
         self._handles: dict[str, list[Any]] = {}
-        draws = info.kind == "segmentation"
+        draws = info.kind in MAPS_OF
         self._growing = GrowingMaps(path / PARTIAL_NAME, self.plan) if draws and not complete else None
+        self._cells: FoundCells | None = None
         self._detections: gpd.GeoDataFrame | None = None
         self._regions: gpd.GeoDataFrame | None = None
         self._table: RegionTable | None = None
@@ -95,7 +102,7 @@ class Analysis:
 
     @property
     def kind(self) -> str:
-        """``segmentation`` has maps and regions, ``detection`` has objects."""
+        """``segmentation`` has maps and regions, ``classification`` maps and cells, ``detection`` has objects."""
         return self._info.kind
 
     @property
@@ -131,7 +138,8 @@ class Analysis:
         Raises:
             AnalysisError: The map is gone or damaged, or the analysis has no maps.
         """
-        self._must_be("segmentation")
+        if layer in LAYER_TYPES and layer not in MAPS_OF.get(self.kind, ()):
+            self._must_be("segmentation")
         if layer not in LAYER_TYPES:
             raise AnalysisError(
                 f"there is no layer {layer!r}", where=self.path, remedy=f"Use {', '.join(LAYER_TYPES)}."
@@ -242,12 +250,62 @@ class Analysis:
             ) from error
         return settle(found, self.plan, run, self._info.resolved.max_overlap)
 
+    def cells(self) -> gpd.GeoDataFrame:
+        """All cells of a scene classifier as rectangles with their likeliest classes, indexed by ``cell_id``.
+
+        Raises:
+            AnalysisError: The run is not complete, the table is gone, or the analysis has no cells.
+        """
+        from engine.inference.recognition.table import TABLE_NAME, read_table
+
+        self._must_be("classification")
+        if not self.complete:
+            raise AnalysisError(
+                "the table of cells is not there before the run is complete",
+                where=self.path,
+                remedy="Let the run finish.",
+            )
+        return read_table(self.path / TABLE_NAME)
+
+    def cell_at(self, col: float, row: float) -> Cell | None:
+        """The cell at a grid position, None where there is none, or none yet while the run goes on.
+
+        Raises:
+            AnalysisError: The table is gone or damaged, or the analysis has no cells.
+        """
+        from engine.inference.recognition.cells import CellPlan
+
+        self._must_be("classification")
+        cells = CellPlan(self.plan)
+        window = cells.window_at(col, row)
+        found = None if window is None else self._found_cells(window // self.plan.cols)
+        if window is None or found is None:
+            return None
+        place = found.place_of(window)
+        return None if place is None else cells.cell(found, place)
+
+    def _found_cells(self, row: int) -> FoundCells | None:
+        """All cells, or those of a row of windows while the run goes on; None where that is not done yet."""
+        from engine.inference.recognition.journal import read_cells as read_row
+        from engine.inference.recognition.table import TABLE_NAME, read_cells
+
+        if not self.complete:
+            try:
+                return read_row(row_path(self.path / PARTIAL_NAME, row))
+            except (OSError, RowDamagedError):  # the row is not done yet, or the run has just ended
+                if not self.complete:
+                    return None
+        with self._lock:
+            if self._cells is None:
+                self._cells = read_cells(self.path / TABLE_NAME, [entry.name for entry in self.card.classes])
+            return self._cells
+
     def class_shares(self) -> list[ClassShare]:
         """How much of the scene each class covers; counted from the rows so far while the run goes on.
 
         Empty for an analysis without maps.
         """
-        if self.complete or self.kind != "segmentation":
+        if self.complete or self.kind not in MAPS_OF:
             return list(self._info.class_shares)
         assert self._growing is not None
         return self._growing.class_shares(self.grid, self.card.classes)
@@ -268,7 +326,9 @@ class Analysis:
 
     def _must_be(self, kind: str) -> None:
         if self.kind != kind:
-            asked = {"segmentation": "maps or regions", "detection": "objects"}[kind]
+            asked = {"segmentation": "maps or regions", "detection": "objects", "classification": "cells"}[kind]
+            if kind == "segmentation" and self.kind in MAPS_OF:
+                asked = "regions"
             raise AnalysisError(
                 f"a {self.kind} analysis holds no {asked}",
                 where=self.path,

@@ -23,7 +23,7 @@ from engine.scene import Scene
 LOW_PERCENT, HIGH_PERCENT = 2.0, 98.0
 _SAMPLE_PX = 1024
 """Longest side of the overview that percentiles are taken from."""
-_TASKS = ("segmentation", "detection")
+_TASKS = ("segmentation", "detection", "classification")
 _CLASS_LIMIT = 254
 _RANGE_FACTOR = 2.0
 """A card without a range of resolutions is taken to hold within this factor of its own."""
@@ -59,9 +59,9 @@ def check_run(scene: Scene, card: ModelCard, options: AnalysisOptions) -> RunChe
     Raises:
         EngineError: The scene cannot be analysed with this model and these options; the message says what would work.
     """
-    if card.task not in _TASKS or (card.task == "segmentation" and len(card.classes) > _CLASS_LIMIT):
+    if card.task not in _TASKS or (card.task != "detection" and len(card.classes) > _CLASS_LIMIT):
         raise OptionError(
-            f"the model {card.name} neither draws class maps of up to {_CLASS_LIMIT} classes nor finds objects",
+            f"the model {card.name} neither draws maps of up to {_CLASS_LIMIT} classes nor finds objects",
             where="model",
             remedy=f"Choose a model whose task is {' or '.join(_TASKS)}.",
         )
@@ -143,7 +143,9 @@ def _target_gsd(
     low, high = card.gsd_range_m or (card.gsd_m / _RANGE_FACTOR, card.gsd_m * _RANGE_FACTOR)
     # A little slack: pixels in degrees or map units come to a metre size with decimals.
     if low / 1.05 <= gsd_m <= high * 1.05:
-        return None
+        # A window shows a scene classifier a place of a certain size, which only the model's own resolution gives it.
+        fitting = card.task != "classification" or wanted == "native" or 1 / 1.05 <= gsd_m / card.gsd_m <= 1.05
+        return None if fitting else card.gsd_m
     facts = f"The scene has pixels of {gsd_m:.3g} m, the model was trained for {low:g} to {high:g} m"
     if wanted == "native":
         warnings.append(GroundResolutionWarning(f"{facts}. Expect poorer classes, or let the scene be resampled."))
@@ -155,7 +157,7 @@ def _target_gsd(
             )
         )
         return None
-    target = low if gsd_m < low else high
+    target = card.gsd_m if card.task == "classification" else low if gsd_m < low else high
     warnings.append(GroundResolutionWarning(f"{facts}. It is resampled to {target:g} m for the run."))
     return target
 

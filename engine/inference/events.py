@@ -65,7 +65,7 @@ class StripWritten:
 
 @dataclass(frozen=True, slots=True)
 class StageChanged:
-    """Work after the windows: ``regions``, ``polygons``, ``rasters``; ``objects`` of a detector.
+    """Work after windows: ``regions``, ``polygons``, ``rasters``; a detector's ``objects``; a classifier's ``cells``.
 
     Attributes:
         stage: Name of the stage.
@@ -89,10 +89,11 @@ class Finished:
 
     Attributes:
         out_dir: The analysis folder.
-        regions: Number of regions, 0 for a detector.
+        regions: Number of regions, 0 where the model draws none.
         seconds: Wall time of this run.
-        seconds_by_stage: Wall time by stage (``windows``, ``regions``, ``polygons``, ``rasters``, ``objects``).
+        seconds_by_stage: Wall time by stage: ``windows``, and those of :class:`StageChanged`.
         detections: Number of objects, None for models that are no detectors.
+        cells: Number of cells, None for models that are no scene classifiers.
     """
 
     out_dir: Path
@@ -100,6 +101,7 @@ class Finished:
     seconds: float
     seconds_by_stage: dict[str, float]
     detections: int | None = None
+    cells: int | None = None
 
 
 Event = Started | WindowDone | StripWritten | StageChanged | WarningRaised | Finished

@@ -144,7 +144,7 @@ class AnalysisInfo(_Part):
     """Contents of ``analysis.json``.
 
     Results are empty and None until the run is complete: ``class_shares`` and ``regions`` of a segmentation,
-    ``detections`` of a detection.
+    ``detections`` of a detection, ``class_shares`` and ``cells`` of a classification.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -160,10 +160,11 @@ class AnalysisInfo(_Part):
     class_shares: tuple[ClassShare, ...] = ()
     regions: int | None = None
     detections: DetectionSummary | None = None
+    cells: int | None = None
 
     @property
     def kind(self) -> str:
-        """What kind of analysis it is: the task of its model, ``segmentation`` or ``detection``."""
+        """What kind of analysis it is: the task of its model."""
         return self.model.card.task
 
     def identity(self) -> dict[str, Any]:

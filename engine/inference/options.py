@@ -20,7 +20,8 @@ class AnalysisOptions(BaseModel):
         overlap_px: Overlap of neighbouring windows; None takes the card's.
         batch: Windows a batch; None lets the device decide.
         gsd: ``auto`` resamples to the nearer end of the card's range of resolutions where the scene lies outside it
-            (one more than four times too coarse stays as it is), ``native`` never resamples, ``model`` always does so
+            (one more than four times too coarse stays as it is), and for a scene classifier, whose windows must show
+            as much ground as its pictures did, to the card's own; ``native`` never resamples, ``model`` always does so
             to the card's own, a number is a resolution in metres.
         bands: 1-based band numbers for the card's bands, in the card's order; None finds them by role.
         roi: Region of interest as a GeoJSON geometry with its CRS, ``{"geometry": …, "crs": "EPSG:4326"}``; None is

@@ -30,6 +30,7 @@ from engine.inference.plan import WindowPlan
 from engine.inference.preparing import prepare_run
 from engine.inference.rate import WindowRate
 from engine.inference.reader import Batch, RowDone, RowReader
+from engine.inference.recognition.run import recognise
 from engine.inference.stage import DeviceStage, WindowMaps
 from engine.inference.workers import Workers
 from engine.inference.writer import ClassAreas, ComputedRow, JournalledRow, RowWriter
@@ -50,7 +51,7 @@ def analyse(
     cancel: Cancel | None = None,
     overwrite: bool = False,
 ) -> Iterator[Event]:
-    """Run a model over a scene: a segmenter draws maps and regions, a detector finds objects.
+    """Run a model over a scene: a segmenter draws maps and regions, a detector finds objects, a classifier names cells.
 
     Nothing happens until the first event is asked for. Leaving the loop (closing the generator) keeps what is done on
     disk; calling again with the same scene, model and options goes on there.
@@ -72,7 +73,7 @@ def analyse(
     """
     options = options or AnalysisOptions()
     never: Cancel = cancel or (lambda: False)
-    run = detect if model.card.task == "detection" else _analyse
+    run = {"detection": detect, "classification": recognise}.get(model.card.task, _analyse)
     with ExitStack() as stack:
         yield from run(stack, scene, model, Path(out_dir), options, never, overwrite)
 

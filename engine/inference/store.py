@@ -34,6 +34,7 @@ FINAL_NAMES = (
     "regions.tif.aux.xml",
     "regions.parquet",
     "detections.parquet",
+    "cells.parquet",
     INFO_NAME,
 )
 

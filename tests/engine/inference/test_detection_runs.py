@@ -9,11 +9,11 @@ import pyproj
 import pytest
 import shapely
 from affine import Affine
-from detection_fakes import KnowingDetector, detect, detector, detector_card, write_places
+from detection_fakes import detect, detector, write_places
 from inference_fakes import ConstantModel, loaded, make_card, smooth_noise, write_scene
 from rasterio.crs import CRS
 
-from engine.errors import AnalysisError, CancelledError, OptionError
+from engine.errors import AnalysisError, CancelledError
 from engine.inference import AnalysisOptions, analyse, open_analysis
 from engine.inference.detection.measures import measure
 from engine.inference.events import Finished, StageChanged, Started, StripWritten, WindowDone
@@ -165,12 +165,6 @@ def test_kinds_of_analysis_say_what_they_do_not_hold(places: Path, tmp_path: Pat
         list(analyse(scene, loaded(ConstantModel((1.0, 0.0)), make_card(classes=2)), tmp_path / "maps"))
     with pytest.raises(AnalysisError, match="no objects"):
         open_analysis(tmp_path / "maps").detections()
-
-
-def test_a_scene_classifier_is_still_refused(places: Path, tmp_path: Path) -> None:
-    model = loaded(KnowingDetector(BOXES), detector_card(task="classification"))
-    with pytest.raises(OptionError, match="finds objects"):
-        detect(places, model, tmp_path / "out")
 
 
 def grid(crs: str | None, transform: Affine) -> Grid:

@@ -117,10 +117,10 @@ def test_overlap_follows_the_window(tmp_path) -> None:
         check(path, window_px=16, overlap_px=16)
 
 
-def test_only_segmentation_models_draw_maps(tmp_path) -> None:
+def test_models_of_pairs_are_refused(tmp_path) -> None:
     path = write_scene(tmp_path / "a.tif", smooth_noise((3, 60, 80)))
     with pytest.raises(OptionError, match="segmentation"):
-        check(path, make_card(task="classification"))
+        check(path, make_card(task="change"))
 
 
 @pytest.mark.parametrize("dtype", ["complex_int16", "complex64"])
