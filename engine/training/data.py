@@ -139,6 +139,8 @@ class TrainingData(L.LightningDataModule):
             if len(mean) != 3:
                 raise TrainingError("ImageNet's normalisation is for red, green, blue", remedy="Use `measured`.")
             mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
+        if self.recipe.normalisation == "none":
+            mean, std = np.zeros(len(mean)), np.ones(len(mean))
         return Scaling(
             dtype=_card_dtype(images[0].dtype),
             divisor=full,

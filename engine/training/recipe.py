@@ -34,7 +34,8 @@ class Recipe(Part):
         classes: Names with colours, or names alone, which are given colours.
         bands: Names of the bands the model sees.
         full_range: Stored value that becomes 1.
-        normalisation: Whether mean and deviation are measured on the training data or those of ImageNet.
+        normalisation: Whether mean and deviation are measured on the training data or those of ImageNet; ``none`` gives
+            the model values as ``full_range`` leaves them.
         on_broken: What to do about images that cannot be decoded.
         optimisation: Optimiser and schedule.
         hardware: What to train on.
@@ -48,7 +49,7 @@ class Recipe(Part):
     classes: tuple[CardClass, ...] = Field(min_length=1)
     bands: tuple[str, ...] = Field(min_length=1)
     full_range: float = Field(default=255.0, gt=0)
-    normalisation: Literal["measured", "imagenet"] = "measured"
+    normalisation: Literal["measured", "imagenet", "none"] = "measured"
     on_broken: OnBroken = "stop"
     optimisation: Optimisation
     hardware: Hardware = Hardware()

@@ -1,4 +1,4 @@
-"""The learning rate of each step: linear warm-up, then cosines, as HOOK's authors train, or drops to a tenth.
+"""The learning rate of each step: linear warm-up, then cosines, as HOOK's authors train, lines, or drops to a tenth.
 
 Guarantees, of the cosine: step ``t`` of 1 to ``T`` has the rate ``lr t / W`` while ``t < W`` and
 ``lr (1 + cos(pi (t - W) / (T - W))) / 2`` after that, so that the last step of the run, and the last before each warm
@@ -31,4 +31,6 @@ def learning_rate(optimisation: Optimisation, budget: Budget, step: int) -> floa
     part = max((i for i, start in enumerate(starts) if start < step), default=0)
     done = min(1.0, (step - starts[part]) / max(1, stops[part] - starts[part]))
     highest = peaks[part] * o.learning_rate
+    if o.decline == "linear":
+        return highest + (o.min_rate - highest) * done
     return o.min_rate + 0.5 * (highest - o.min_rate) * (1 + math.cos(math.pi * done))

@@ -47,6 +47,7 @@ class Optimisation(Part):
         decay: ``all`` parameters, or ``matrices`` alone (norms, biases and other vectors are left out).
         betas: Of AdamW.
         eps: Of AdamW.
+        decline: How the rate falls after the warm-up: along a ``cosine``, or ``linear``.
         drops: Epochs after which the rate falls to a tenth; where given, it stays level between them.
         restarts: Warm restarts.
         clip_norm: Largest norm of the gradient; None does not clip.
@@ -73,6 +74,7 @@ class Optimisation(Part):
     decay: Literal["matrices", "all"] = "matrices"
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
+    decline: Literal["cosine", "linear"] = "cosine"
     drops: tuple[int, ...] = ()
     restarts: tuple[Restart, ...] = ()
     clip_norm: float | None = Field(default=1.0, gt=0)

@@ -100,6 +100,7 @@ _TASKS = {
     "detection": TaskEntry(
         "engine.training.detection.recipe:DetectionRecipe", "engine.training.detection.task:DetectionTask"
     ),
+    "change": TaskEntry("engine.training.change.recipe:ChangeRecipe", "engine.training.change.task:ChangeTask"),
 }
 
 

@@ -192,19 +192,20 @@ def make_card(recipe: Recipe, scaling: Scaling, model: nn.Module, metrics: dict[
             "classes": recipe.classes,
             "bands": recipe.bands,
             "scaling": scaling,
-            "token_count": _token_count(model, len(recipe.bands), text.window_px),
+            "token_count": _token_count(model, len(recipe.bands), text.window_px, 2 if recipe.task == "change" else 1),
             "metrics": metrics,
         }
     )
 
 
-def _token_count(model: nn.Module, bands: int, window_px: int) -> int:
+def _token_count(model: nn.Module, bands: int, window_px: int, dates: int) -> int:
     if isinstance(model, Detector):
         return model.token_count
     parameter = next(model.parameters())
     training = model.training
     with torch.inference_mode():
-        output = model.eval()(torch.zeros(1, bands, window_px, window_px, device=parameter.device))
+        images = torch.zeros(1, bands, window_px, window_px, device=parameter.device)
+        output = model.eval()(*dates * (images,))
     model.train(training)
     assert isinstance(output, TokenOutput)
     return int(output.tokens.assignment.shape[1])

@@ -90,6 +90,11 @@ class Canvas:
         cos, sin = np.cos(pose.angle), np.sin(pose.angle)
         return float(toward[0] * cos + toward[1] * sin), float(toward[1] * cos - toward[0] * sin)
 
+    def as_drawn(self, blur_px: float) -> Pixels:
+        """The picture ``[H, W, 3]``, edges softened by a blur of this deviation."""
+        soft = ndimage.gaussian_filter(self._pixels, (FINER * blur_px, FINER * blur_px, 0))
+        return np.asarray(soft.reshape(self.height, FINER, self.width, FINER, 3).mean(axis=(1, 3)), np.float32)
+
     def picture(self, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
         """What a camera makes of it: ``[3, H, W]`` with blur, haze, a tint and noise."""
         blurred = ndimage.gaussian_filter(self._pixels, (*(2 * [FINER * rng.uniform(0.25, 0.75)]), 0))

@@ -1,0 +1,1 @@
+"""The task ``change``: pairs of images with masks of what changed between them."""
