@@ -74,9 +74,12 @@ def cut(context: Context, tree: SceneQuadtree, tokens: int) -> Cut:
     """The patches of a budget, with what drawing and pointing need."""
     selection = tree.select(tokens)
     left, top, size = selection.boxes.T
-    right, bottom = np.minimum(left + size, tree.grid.width), np.minimum(top + size, tree.grid.height)
+    hulls = np.empty((4, len(selection)))
+    hulls[0], hulls[1] = left, top
+    np.minimum(left + size, tree.grid.width, out=hulls[2])
+    np.minimum(top + size, tree.grid.height, out=hulls[3])
     selection.index.shape  # noqa: B018 - made here, so that pointing finds it made
-    return Cut(tree, tokens, selection, np.stack((left, top, right, bottom), axis=1).astype(float))
+    return Cut(tree, tokens, selection, hulls.T)
 
 
 def write_patches(context: Context, tree: SceneQuadtree, selection: Selection, path: str) -> Path:
@@ -211,7 +214,10 @@ class Quadtrees(QObject):
         item.selection, item.shown_tokens = found.selection, found.tokens
         self._forget_place()
         selection = found.selection
-        item.layer.set_patches(found.hulls, selection.levels, self._colors(item), selection.index, selection.min_size)
+        sides = item.tree.sizes[::-1]
+        item.layer.set_patches(
+            found.hulls, selection.levels, sides, self._colors(item), selection.index, selection.min_size
+        )
         if item is self._workspace.tree:
             self._count(item)
 

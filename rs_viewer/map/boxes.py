@@ -49,6 +49,7 @@ class BoxLayer(Layer):
         self._groups: npt.NDArray[np.intp] = np.zeros(0, np.intp)
         self._colors: tuple[QColor, ...] = ()
         self._patches: tuple[npt.NDArray[np.int32], int] | None = None
+        self._sides: tuple[float, ...] = ()
 
     @property
     def count(self) -> int:
@@ -78,6 +79,7 @@ class BoxLayer(Layer):
         self,
         hulls: npt.NDArray[Any],
         groups: npt.NDArray[Any],
+        sides: Sequence[float],
         colors: Sequence[QColor],
         index: npt.NDArray[np.int32],
         cell_px: int,
@@ -87,6 +89,7 @@ class BoxLayer(Layer):
         Args:
             hulls: ``[n, 4]`` of left, top, right, bottom.
             groups: ``[n]`` group of each box, an index into ``colors``.
+            sides: Edge of the boxes of each group in pixels of the grid.
             colors: Colour of each group.
             index: ``[rows, cols]`` number of the box that covers each cell, -1 for none.
             cell_px: Edge of a cell in pixels of the grid.
@@ -94,6 +97,7 @@ class BoxLayer(Layer):
         self._corners, self._hulls = None, np.asarray(hulls, dtype=float).reshape(-1, 4)
         self._groups, self._patches = np.asarray(groups, dtype=np.intp), (index, cell_px)
         self._colors = tuple(colors)
+        self._sides = tuple(sides)
         self.changed.emit()
 
     def _corners_of(self, which: npt.NDArray[np.intp]) -> Floats:
@@ -160,9 +164,8 @@ class BoxLayer(Layer):
         self, painter: QPainter, viewport: Viewport, to_screen: Affine2, shows: npt.NDArray[np.intp]
     ) -> None:
         if self._patches is not None and len(shows) > _MANY_BOXES:
-            ratio = painter.device().devicePixelRatioF()
-            image = image_of(self._patch_edges(viewport, to_screen, ratio, *self._patches))
-            painter.drawImage(QRectF(0, 0, image.width() / ratio, image.height() / ratio), image)
+            image = image_of(self._patch_edges(viewport, to_screen, *self._patches))
+            painter.drawImage(QRectF(0, 0, image.width(), image.height()), image)
             return
         hulls, groups = self._hulls[shows], self._groups[shows]
         x = np.sort(np.rint(to_screen.a * hulls[:, [0, 2]] + to_screen.c), axis=1)
@@ -173,29 +176,23 @@ class BoxLayer(Layer):
                 self._draw_rectangles(painter, x[mine], y[mine], color)
 
     def _patch_edges(
-        self, viewport: Viewport, to_screen: Affine2, ratio: float, index: npt.NDArray[np.int32], cell_px: int
+        self, viewport: Viewport, to_screen: Affine2, index: npt.NDArray[np.int32], cell_px: int
     ) -> npt.NDArray[np.uint32]:
-        """Packed colours of a screen: each pixel whose left or upper neighbour lies in another patch."""
-        width, height = round(viewport.width * ratio), round(viewport.height * ratio)
-        columns, lines = (np.arange(-1, size, dtype=np.float64) for size in (width, height))
-        cols = _cells((columns + 0.5) / ratio, to_screen.a, to_screen.c, self.grid.width, cell_px)
-        rows = _cells((lines + 0.5) / ratio, to_screen.e, to_screen.f, self.grid.height, cell_px)
-        label = index[rows][:, cols]
+        """Packed colours of a screen: each logical pixel whose left or upper neighbour lies in another patch."""
+        columns, lines = (np.arange(-0.5, size) for size in (viewport.width, viewport.height))
+        cols = _cells(columns, to_screen.a, to_screen.c, self.grid.width, cell_px)
+        rows = _cells(lines, to_screen.e, to_screen.f, self.grid.height, cell_px)
+        label = index[rows].take(cols, axis=1)
         label[rows < 0] = -1
         label[:, cols < 0] = -1
         here, left, above = label[1:, 1:], label[1:, :-1], label[:-1, 1:]
-        y, x = np.nonzero((here != left) | (here != above))
-        owner = np.maximum(here[y, x], np.where(here[y, x] < 0, np.maximum(left[y, x], above[y, x]), -1))
-        side_px = np.abs((self._hulls[:, 2] - self._hulls[:, 0]) * to_screen.a)
-        table = np.zeros(len(self._hulls) + 1, np.uint32)
-        for group, color in enumerate(self._colors):
-            mine = np.flatnonzero(self._groups == group)
-            if len(mine):
-                dense = float(side_px[mine].max()) / _DENSE_PX
-                table[mine] = _premultiplied(color, min(1.0, 0.25 + 0.75 * dense))
-        packed = np.zeros((height, width), np.uint32)
-        packed[y, x] = table[owner]
-        return packed
+        edge = (here != left) | (here != above)
+        owner = np.where(here >= 0, here, np.maximum(left, above))
+        table = np.zeros(len(self._colors), np.uint32)
+        for group, (color, side) in enumerate(zip(self._colors, self._sides, strict=True)):
+            dense = side * abs(to_screen.a) / _DENSE_PX
+            table[group] = _premultiplied(color, min(1.0, 0.25 + 0.75 * dense))
+        return np.where(edge, table[self._groups[owner]], np.uint32(0))
 
     def _pens(self, color: QColor) -> list[QPen]:
         pens = [QPen(color, self._width)]

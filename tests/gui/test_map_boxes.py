@@ -40,9 +40,8 @@ def tiles_of(side: int, cell_px: int, **options) -> BoxLayer:
     hulls = np.stack((col, row, col + 1, row + 1), axis=1) * cell_px
     layer = BoxLayer("patches", make_grid(side * cell_px, side * cell_px, PLAIN), width=1.0, cased=False)
     colors = [QColor("#ff0000"), QColor("#00ff00")]
-    layer.set_patches(
-        hulls, (row + col) % 2, colors, np.arange(side * side, dtype=np.int32).reshape(side, side), cell_px
-    )
+    index = np.arange(side * side, dtype=np.int32).reshape(side, side)
+    layer.set_patches(hulls, (row + col) % 2, [cell_px] * 2, colors, index, cell_px)
     return layer
 
 

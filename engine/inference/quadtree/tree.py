@@ -142,7 +142,8 @@ class SceneQuadtree:
         cut = np.sort(order[:cuts])
         ends = np.searchsorted(cut, self._starts)
         found = int(self._counts[cuts])
-        boxes, scores, levels = np.empty((found, 3), np.int64), np.empty(found, np.float32), np.empty(found, np.int64)
+        boxes = np.empty((3, found), np.int64).T  # each column in one piece of memory
+        scores, levels = np.empty(found, np.float32), np.empty(found, np.int64)
         stop = found
         for depth, size in enumerate(self.sizes):  # coarse to fine, written from the end
             start, cols = int(self._starts[depth]), self._there[depth].shape[1]
@@ -161,8 +162,8 @@ class SceneQuadtree:
             if level:
                 scores[here] = self._flat_scores[start + patches]
             elif depth:
-                above = self.scores[2 * size]
-                scores[here] = above[row >> 1, col >> 1]
+                above = self._starts[depth - 1] + (row >> 1) * self._there[depth - 1].shape[1] + (col >> 1)
+                scores[here] = self._flat_scores[above]
             else:
                 scores[here] = np.nan
             stop = here.start
@@ -227,8 +228,9 @@ class SceneQuadtree:
         row = place // self._there[depth].shape[1]
         col = 2 * (place - row * self._there[depth].shape[1])
         upper = 2 * row * cols + col
-        lower = (upper + cols)[2 * row + 1 < rows]
-        parts = np.concatenate((upper, upper[col + 1 < cols] + 1, lower, lower[col[2 * row + 1 < rows] + 1 < cols] + 1))
+        inside, below = col + 1 < cols, 2 * row + 1 < rows
+        lower = upper + cols
+        parts = np.concatenate((upper, upper[inside] + 1, lower[below], lower[inside & below] + 1))
         return np.sort(parts[self._there[depth + 1].ravel()[parts]])
 
     def _numbers(self, level: Ints, row: Ints, col: Ints) -> tuple[Ints, Flags]:
