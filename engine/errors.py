@@ -46,6 +46,10 @@ class BandError(EngineError, ValueError):
     """A scene lacks the bands that were asked for."""
 
 
+class PairError(EngineError, ValueError):
+    """Two scenes cannot be compared."""
+
+
 class RoiError(EngineError, ValueError):
     """A region of interest cannot be used on this scene."""
 
@@ -127,6 +131,10 @@ class GeolocationWarning(EngineWarning):
 
 class DeviceWarning(EngineWarning):
     """The run uses another device, precision or batch size than hoped for."""
+
+
+class PairWarning(EngineWarning):
+    """Two scenes were brought onto one grid, and what that took."""
 
 
 class RegionWarning(EngineWarning):

@@ -4,6 +4,7 @@ from rasterio.windows import Window
 
 from engine.scene.bands import ROLES, Band, BandRole
 from engine.scene.grid import Grid, GroundScale
+from engine.scene.pair import ScenePair, pair_scenes
 from engine.scene.roi import Roi, rasterize_roi, read_roi
 from engine.scene.scene import Raster, Scene, open_scene
 from engine.scene.stretch import Stretch, percentile_stretch, to_rgba
@@ -17,9 +18,11 @@ __all__ = [
     "Raster",
     "Roi",
     "Scene",
+    "ScenePair",
     "Stretch",
     "Window",
     "open_scene",
+    "pair_scenes",
     "percentile_stretch",
     "rasterize_roi",
     "read_roi",

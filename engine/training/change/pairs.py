@@ -135,7 +135,8 @@ def _find(source: PairSource, root: Path, split: str, on_broken: OnBroken) -> li
                     where=place,
                     remedy="Complete it, or leave broken pairs out with --set on_broken=skip.",
                 )
-            files += _fitting(*(images[item.name] for images in listed), cut=source.cut_px)
+            before, after, mask = (images[item.name] for images in listed)
+            files += _fitting(before, after, mask, source.cut_px)
         except BrokenImageError as error:
             skip_or_stop(error, on_broken)
     return files

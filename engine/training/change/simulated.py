@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -153,13 +153,14 @@ def _piece(rng: np.random.Generator, grounds: Sequence[np.ndarray], how: Simulat
     if edge != how.size_px:
         drawn = Image.fromarray(np.ascontiguousarray(piece).astype(np.uint8))
         piece = np.asarray(drawn.resize((how.size_px, how.size_px), Image.Resampling.BICUBIC))
-    return piece.astype(np.float32) / 255
+    return np.asarray(piece.astype(np.float32) / 255, np.float32)
 
 
 def _built(rng: np.random.Generator, ground: Pixels, taken: Mask, how: SimulatedSource) -> tuple[Pixels, Mask]:
     """Buildings in one or two rows, with their shadows; the mask is what they stand on."""
     size = how.size_px
     low, high = (math.log(side) for side in how.house_px)
+    inside: Any = draw.polygon
     canvas = Canvas(ground, (float(rng.uniform(0, 2 * np.pi)), float(rng.uniform(0.2, 0.9))))
     mask = np.zeros((size, size), bool)
     length, width = sorted(np.exp(rng.uniform(low, high, 2)), reverse=True)
@@ -174,7 +175,7 @@ def _built(rng: np.random.Generator, ground: Pixels, taken: Mask, how: Simulated
             one, two = length * rng.uniform(0.8, 1.1), width * rng.uniform(0.8, 1.1)
             pose = Pose(float(x), float(y), turn + float(rng.normal(0, 0.04)), _HOUSE_GSD_M)
             outline = pose.place(rectangle(one * _HOUSE_GSD_M, two * _HOUSE_GSD_M))
-            rows, cols = draw.polygon(outline[:, 1] - 0.5, outline[:, 0] - 0.5, mask.shape)
+            rows, cols = inside(outline[:, 1] - 0.5, outline[:, 0] - 0.5, mask.shape)
             if rows.size < 0.5 * one * two or taken[rows, cols].any() or mask[rows, cols].any():
                 continue
             house(rng, canvas, pose, one * _HOUSE_GSD_M, two * _HOUSE_GSD_M)
@@ -193,7 +194,7 @@ def _replaced(
         mask = _area(rng, size, how.area_px)
         if mask.any() and np.abs(donor[mask].mean(axis=0) - ground[mask].mean(axis=0)).max() >= how.least_contrast:
             soft = ndimage.gaussian_filter(mask.astype(np.float32), rng.uniform(0.4, 1.5))[:, :, None]
-            return ground * (1 - soft) + donor * soft, mask
+            return (ground * (1 - soft) + donor * soft).astype(np.float32), mask
     return ground, np.zeros_like(mask)
 
 
