@@ -65,6 +65,12 @@ def check_run(scene: Scene, card: ModelCard, options: AnalysisOptions) -> RunChe
             where="model",
             remedy=f"Choose a model whose task is {' or '.join(_TASKS)}.",
         )
+    if options.quadtree is not None and card.task != "segmentation":
+        raise OptionError(
+            f"the model {card.name} draws no regions, so patches of a quadtree cannot be its regions",
+            where="quadtree",
+            remedy="Choose a model whose task is segmentation, or leave the quadtree out.",
+        )
     # Not through numpy: GDAL has complex types, complex_int16 among them, that numpy does not know.
     if scene.dtype.startswith("complex"):
         raise SceneError(

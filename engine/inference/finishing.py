@@ -20,6 +20,7 @@ from engine.inference.store import RunStore, writing
 from engine.inference.tasks import Cancel, Report, run_lanes
 from engine.inference.writer import ClassAreas
 from engine.regions.builder import RegionBuilder
+from engine.regions.patches import PatchBuilder
 from engine.regions.result import RegionResult
 from engine.scene import Grid
 
@@ -32,7 +33,7 @@ _OTHER_MAPS = 0.3
 def finish_run(
     store: RunStore,
     grid: Grid,
-    builder: RegionBuilder,
+    builder: RegionBuilder | PatchBuilder,
     areas: ClassAreas,
     maps: RowMaps,
     cancel: Cancel,

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.inference.quadtree.options import PatchOptions
+
 
 class AnalysisOptions(BaseModel):
     """How to run a model over a scene.
@@ -26,7 +28,8 @@ class AnalysisOptions(BaseModel):
         bands: 1-based band numbers for the card's bands, in the card's order; None finds them by role.
         roi: Region of interest as a GeoJSON geometry with its CRS, ``{"geometry": …, "crs": "EPSG:4326"}``; None is
             everything.
-        min_region_m2: Smaller regions join their best neighbour; None takes 32 pixels' worth.
+        min_region_m2: Smaller regions join their best neighbour; None takes 32 pixels' worth, of patches all.
+        quadtree: Takes the patches of a quadtree over the scene as regions; None takes what the model's tokens claim.
         min_score: How sure a detector must be of an object; None takes the card's.
         precision: ``float32`` or ``bfloat16`` arithmetic on the device.
     """
@@ -41,5 +44,6 @@ class AnalysisOptions(BaseModel):
     bands: tuple[int, ...] | None = None
     roi: dict[str, Any] | None = None
     min_region_m2: float | None = Field(default=None, ge=0)
+    quadtree: PatchOptions | None = None
     min_score: float | None = Field(default=None, ge=0, le=1)
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -11,10 +11,12 @@ control returns and lose at most the row of windows in work; the same call goes 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,15 +29,19 @@ from engine.inference.loop import Cancel, RunLoop
 from engine.inference.maps import RowMaps, map_tags
 from engine.inference.options import AnalysisOptions
 from engine.inference.plan import WindowPlan
-from engine.inference.preparing import prepare_run
+from engine.inference.preparing import PreparedRun, prepare_run
+from engine.inference.quadtree.regions import region_patches
+from engine.inference.quadtree.tree import Selection
 from engine.inference.rate import WindowRate
 from engine.inference.reader import Batch, RowDone, RowReader
 from engine.inference.recognition.run import recognise
 from engine.inference.stage import DeviceStage, WindowMaps
+from engine.inference.tasks import Report, run_lanes
 from engine.inference.workers import Workers
 from engine.inference.writer import ClassAreas, ComputedRow, JournalledRow, RowWriter
 from engine.models.loaded import LoadedModel
 from engine.regions.builder import RegionBuilder
+from engine.regions.patches import PatchBuilder
 from engine.scene import Scene
 
 _BYTES_A_PIXEL = 8
@@ -99,13 +105,7 @@ def _analyse(
         yield Finished(out_dir, store.info.regions or 0, time.monotonic() - began, {})
         return
     grid = check.scene.grid
-    builder = RegionBuilder(
-        grid,
-        class_names=[entry.name for entry in model.card.classes],
-        band_names=[band.name for band in check.scene.bands],
-        min_region_m2=options.min_region_m2,
-        work_dir=store.work_dir(),
-    )
+    builder = yield from _builder(prepared, model, options, cancel)
     areas = ClassAreas(grid, model.card.classes)
     maps = RowMaps(store.partial, grid, model.card.classes, map_tags(store.info))
     stack.callback(maps.close)
@@ -124,6 +124,29 @@ def _analyse(
         rate = WindowRate(prepared.windows, prepared.windows_done)
         yield from _WindowRun(plan, stage, workers, blender, writer, done, cancel, rate).events(reader)
     yield from finish_run(store, grid, builder, areas, maps, cancel, began)
+
+
+def _builder(
+    prepared: PreparedRun, model: LoadedModel, options: AnalysisOptions, cancel: Cancel
+) -> Generator[Event, None, RegionBuilder | PatchBuilder]:
+    """What makes the regions: of what tokens claim, or of the patches of a quadtree, which are found first."""
+    scene, store = prepared.check.scene, prepared.store
+    facts: dict[str, Any] = {
+        "class_names": [entry.name for entry in model.card.classes],
+        "band_names": [band.name for band in scene.bands],
+        "min_region_m2": options.min_region_m2,
+        "work_dir": store.work_dir(),
+    }
+    if options.quadtree is None:
+        return RegionBuilder(scene.grid, **facts)
+    found: list[Selection] = []
+
+    def lane(report: Report, stop: Cancel) -> None:
+        progress = partial(report, "quadtree")
+        found.append(region_patches(scene, model, options, prepared.roi_px, store.partial, progress, stop))
+
+    yield from run_lanes((lane,), cancel)
+    return PatchBuilder(scene.grid, found[0].index, found[0].min_size, **facts)
 
 
 def _space(plan: WindowPlan, classes: int, tokens: int, windows: int) -> int:

@@ -177,7 +177,7 @@ class RegionBuilder:
             classes=np.ascontiguousarray(strip.classes),
             confidence=np.ascontiguousarray(strip.confidence),
             runner_up=np.ascontiguousarray(strip.runner_up),
-            bands=_clean(strip.image),
+            bands=clean_bands(strip.image),
         )
         ground = self._ground(maps)
         active = [row for row in self._rows if row.start < stop and row.stop > start]
@@ -353,7 +353,7 @@ class RegionBuilder:
         self._base = base
 
 
-def _clean(image: Raster) -> Array:
+def clean_bands(image: Raster) -> Array:
     """Values of a raster, 0 where it is not valid or not finite, one band after the other in memory."""
     data = np.ascontiguousarray(image.data)
     if data.dtype.kind == "f":

@@ -35,10 +35,14 @@ class WindowTable:
 
     def add(self, window_index: int, tokens: Array, features: Array) -> None:
         """Add the areas of a window: the token of each, and the vectors ``[N, D]`` of its tokens."""
+        first = self.store(features)
+        number = tokens.astype(np.int32)
+        self.add_areas(np.full(tokens.size, window_index, np.int32), number, first + number.astype(np.int64))
+
+    def store(self, features: Array) -> int:
+        """Store the vectors ``[N, D]`` of a window's tokens; returns the number of the first."""
         self.width = int(features.shape[1])
-        self._windows.append(np.full(tokens.size, window_index, np.int32))
-        self._tokens.append(tokens.astype(np.int32))
-        self._vectors.append(self._stored + tokens.astype(np.int64))
+        first = self._stored
         self._stored += int(features.shape[0])
         try:
             with self._path.open("ab") as file:
@@ -49,6 +53,13 @@ class WindowTable:
                 where=self._path,
                 remedy="Free some space or choose another output folder, then run again to continue.",
             ) from error
+        return first
+
+    def add_areas(self, windows: Array, tokens: Array, vectors: Array) -> None:
+        """Add areas: window and token of each, and the number of its vector; ``NONE`` where no token claims it."""
+        self._windows.append(windows.astype(np.int32))
+        self._tokens.append(tokens.astype(np.int32))
+        self._vectors.append(vectors.astype(np.int64))
 
     def add_bare(self, number: int) -> None:
         """Add areas that no token claims."""

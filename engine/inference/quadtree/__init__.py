@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.inference.quadtree.file import open_quadtree, save_quadtree
-    from engine.inference.quadtree.options import SCORERS, QuadtreeOptions, score_facts
+    from engine.inference.quadtree.options import SCORERS, PatchOptions, QuadtreeOptions, score_facts
     from engine.inference.quadtree.scenes import score_scene
     from engine.inference.quadtree.tree import SceneQuadtree, Selection
 
 _HOMES = {
     "file": ("open_quadtree", "save_quadtree"),
-    "options": ("SCORERS", "QuadtreeOptions", "score_facts"),
+    "options": ("SCORERS", "PatchOptions", "QuadtreeOptions", "score_facts"),
     "scenes": ("score_scene",),
     "tree": ("SceneQuadtree", "Selection"),
 }
@@ -25,6 +25,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "SCORERS",
+    "PatchOptions",
     "QuadtreeOptions",
     "SceneQuadtree",
     "Selection",

@@ -10,6 +10,7 @@ wherever pieces begin; pixels without data neither blur into others nor count as
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,20 +59,22 @@ class BlurScorer:
         while min_size * factor < max_size:
             factor, rows, cols = 2 * factor, rows // 2, cols // 2
             small = _halved(small)
-            cells, there = small, _NONE[None]
+            cells: Floats = small
+            there: Floats = _NONE[None]
             if weights.size:
                 share = _halved(share)
-                cells, there = small / np.where(share > 0, share, np.float32(1)), (share > 0).astype(np.float32)
+                cells = np.divide(small, np.where(share > 0, share, np.float32(1)), dtype=np.float32)
+                there = (share > 0).astype(np.float32)
             errors = np.empty((rows, cols), np.float32)
             size = factor * min_size
             blur_errors(images, weights[0], cells, there[0], factor, size, margin, errors)
-            found[size] = -np.sqrt(errors / np.float32(len(images) * size))
+            found[size] = np.asarray(-np.sqrt(errors / np.float32(len(images) * size)), np.float32)
         return found
 
     def _alike(self, piece: Piece) -> Floats:
         """Values in units of each band, 0 where there is no data."""
         exact = np.float32 if np.can_cast(piece.data.dtype, np.float32) else np.float64
-        values = piece.data.astype(exact)
+        values: npt.NDArray[Any] = piece.data.astype(exact)
         values -= self.origin[:, None, None].astype(exact)
         values /= self.unit[:, None, None].astype(exact)
         np.clip(values, self.least, self.most, out=values)

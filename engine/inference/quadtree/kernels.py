@@ -79,7 +79,7 @@ def blur_errors(
 
 
 @kernel
-def _grow(above: Array, below: Array, down: float, factor: int, mixed: Array, out: Array) -> None:
+def _grow(above: Array, below: Array, down: np.float32, factor: int, mixed: Array, out: Array) -> None:
     """A row between two rows of cells, bilinearly; ``out`` is written from half a cell on, to half a cell."""
     for col in range(mixed.size):
         mixed[col] = above[col] + (below[col] - above[col]) * down

@@ -24,7 +24,7 @@ SCORERS: dict[ScorerName, str] = {
 """The scorers and what they look at."""
 
 
-class QuadtreeOptions(BaseModel):
+class _Scoring(BaseModel):
     """How to score the patches of a scene.
 
     Attributes:
@@ -36,8 +36,6 @@ class QuadtreeOptions(BaseModel):
         model: Name or path of a model, for ``gradcam`` and, where no weights are given, ``features``.
         layer: Module of the model whose output is the map of features; None finds one.
         class_index: Class that ``gradcam`` speaks for; None is the most likely one of each pixel or window.
-        window_px: Edge of the windows that networks see; None takes the model's, or 512.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,8 +48,32 @@ class QuadtreeOptions(BaseModel):
     model: str | None = None
     layer: str | None = None
     class_index: int | None = Field(default=None, ge=0)
+
+
+class QuadtreeOptions(_Scoring):
+    """How to score the patches of a scene.
+
+    Attributes:
+        window_px: Edge of the windows that networks see; None takes the model's, or 512.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+    """
+
     window_px: int | None = Field(default=None, ge=32)
     device: str = "auto"
+
+
+class PatchOptions(_Scoring):
+    """Patches of a quadtree as the regions of an analysis; ``features`` and ``gradcam`` ask its model by default.
+
+    Attributes:
+        tokens: Patches in the whole region of interest; None lets the scene decide.
+    """
+
+    tokens: int | None = Field(default=None, ge=1)
+
+    def scoring(self, device: str) -> QuadtreeOptions:
+        """How to score the scene, on a device."""
+        return QuadtreeOptions(**self.model_dump(exclude={"tokens"}), device=device)
 
 
 def score_facts(scene: Scene, options: QuadtreeOptions) -> dict[str, Any]:

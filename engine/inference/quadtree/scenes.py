@@ -11,7 +11,7 @@ some 30); pixels without data count for nothing and patches without any are left
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,9 @@ from engine.scene.stretch import percentile_stretch
 from engine.tokenizers.quadtree import BandBlur, BandStatistics, PixelBlur, Random, patch_sizes
 from engine.tokenizers.quadtree.blur import BAND_CLIP
 
+if TYPE_CHECKING:
+    from engine.models.loaded import LoadedModel
+
 Progress = Callable[[float], None]
 Cancel = Callable[[], bool]
 
@@ -38,6 +41,7 @@ def score_scene(
     scene: Scene,
     options: QuadtreeOptions | None = None,
     *,
+    model: LoadedModel | None = None,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> SceneQuadtree:
@@ -47,6 +51,7 @@ def score_scene(
         scene: The scene; ``blur`` takes its red, green and blue bands, ``bands`` all of them, networks those they were
             trained on.
         options: What scores, and patch sizes.
+        model: What ``features`` and ``gradcam`` ask where the options name nothing.
         progress: Called with the share that is done, 0 to 1.
         cancel: Asked between pieces.
 
@@ -70,7 +75,7 @@ def score_scene(
     if options.scorer in ("features", "gradcam"):
         from engine.inference.quadtree.windows import score_windows
 
-        tree = score_windows(scene, options, report, stop)
+        tree = score_windows(scene, options, report, stop, model)
     else:
         tree = _score_pieces(scene, options, report, stop)
     if not tree.occupied.any():

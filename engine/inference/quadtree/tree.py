@@ -25,6 +25,8 @@ from engine.scene.grid import Grid
 
 Floats = npt.NDArray[np.float32]
 
+_DEFAULT_TOKENS, _DEFAULT_SHARE = 4096, 6
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -120,6 +122,11 @@ class SceneQuadtree:
     def max_tokens(self) -> int:
         """Patches of the largest budget: everything cut."""
         return int(self._counts[-1])
+
+    @property
+    def default_tokens(self) -> int:
+        """A budget where nobody names one: 4096, or a patch for six of the smallest ones if that is fewer."""
+        return max(min(_DEFAULT_TOKENS, self.max_tokens // _DEFAULT_SHARE), self.min_tokens)
 
     def select(self, tokens: int) -> Selection:
         """The patches of a budget: as many as it allows, at most two fewer.

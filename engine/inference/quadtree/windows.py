@@ -7,6 +7,7 @@ tree; gaps are filled with the mean of what is valid before a network sees them,
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -56,11 +57,16 @@ class _Network:
     maps: Callable[[npt.NDArray[Any]], Tensor]
 
 
-def score_windows(scene: Scene, options: QuadtreeOptions, progress: Progress, cancel: Cancel) -> SceneQuadtree:
+def score_windows(
+    scene: Scene, options: QuadtreeOptions, progress: Progress, cancel: Cancel, model: LoadedModel | None = None
+) -> SceneQuadtree:
     """Score all patches of a scene with a network (see ``scenes.score_scene``)."""
     m = options.min_size
     halvings = (options.max_size // m).bit_length() - 1
-    network = _shufflenet(scene, options, halvings) if options.weights is not None else _model(scene, options, halvings)
+    if options.weights is not None:
+        network = _shufflenet(scene, options, halvings)
+    else:
+        network = _model(scene, options, halvings, model)
     cells = max(2, network.window_px // m)
     edge = cells * m
     shared = max(1, cells // _OVERLAP_SHARE)
@@ -136,19 +142,23 @@ def _shufflenet(scene: Scene, options: QuadtreeOptions, halvings: int) -> _Netwo
     return _Network(scorer.name, bands, options.window_px or _WINDOW_PX, maps)
 
 
-def _model(scene: Scene, options: QuadtreeOptions, halvings: int) -> _Network:
-    if options.model is None:
+def _model(scene: Scene, options: QuadtreeOptions, halvings: int, given: LoadedModel | None) -> _Network:
+    device = choose_device(options.device).torch_device
+    # As loaded, not folded and fused for runs: gradients and hooks need the model's own modules.
+    if options.model is not None:
+        info = find_model(options.model)
+        module, card = load_checkpoint(info.path)
+        digest = sha256(info.path)
+    elif given is not None:
+        module, card, digest = copy.deepcopy(given.module), given.card, given.sha256
+    else:
         needs = "a model" if options.scorer == "gradcam" else "weights or a model"
         raise OptionError(
             f"the scorer {options.scorer} needs {needs}",
             where="model",
             remedy="Name one that `rs-engine models` lists, such as hook-landcover.",
         )
-    device = choose_device(options.device).torch_device
-    info = find_model(options.model)
-    module, card = load_checkpoint(info.path)
-    # As loaded, not folded and fused for runs: gradients and hooks need the model's own modules.
-    model = LoadedModel(module.requires_grad_(False).to(device), card, sha256(info.path), device=device)
+    model = LoadedModel(module.requires_grad_(False).to(device), card, digest, device=device)
     asked = card.model_copy(update={"task": "segmentation", "gsd_m": None, "gsd_range_m": None})
     run = check_run(scene, asked, AnalysisOptions(gsd="native"))
     window_px = options.window_px or card.window_px
