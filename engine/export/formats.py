@@ -15,6 +15,7 @@ Layer = Literal["regions", "classes", "confidence", "detections", "cells"]
 LAYERS_OF: dict[str, tuple[Layer, ...]] = {
     "segmentation": ("regions", "classes", "confidence"),
     "detection": ("detections",),
+    "change": ("regions", "classes", "confidence"),
     "classification": ("cells", "classes", "confidence"),
 }
 """What analyses of each kind hold."""

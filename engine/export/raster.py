@@ -47,7 +47,8 @@ def palette_for(analysis: Analysis, layer: Layer, classes: Sequence[str] | None)
     if layer == "classes":
         return [entry for entry in class_palette(card.classes) if classes is None or entry.name in classes]
     if layer == "confidence":
-        return [PaletteEntry(percent, f"{percent} % sure", _ramp(percent / 100)) for percent in range(1, 101)]
+        of = "probable" if analysis.kind == "change" else "sure"
+        return [PaletteEntry(percent, f"{percent} % {of}", _ramp(percent / 100)) for percent in range(1, 101)]
     count = pq.read_metadata(analysis.path / "regions.parquet").num_rows
     if count > MAX_NAMED_REGIONS:
         text = f"The map of {count} regions is written without colours; export to .gpkg for regions coloured by class."

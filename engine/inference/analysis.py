@@ -26,6 +26,7 @@ from engine.inference.info import (
     NODATA_REGION,
     AnalysisInfo,
     ClassShare,
+    map_file,
     read_info,
 )
 from engine.inference.plan import WindowPlan
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 Layer = Literal["classes", "confidence", "regions"]
 MAPS_OF: dict[str, tuple[Layer, ...]] = {
     "segmentation": ("classes", "confidence", "regions"),
+    "change": ("classes", "confidence", "regions"),
     "classification": ("classes", "confidence"),
 }
 """Maps that analyses of each kind hold."""
@@ -102,7 +104,10 @@ class Analysis:
 
     @property
     def kind(self) -> str:
-        """``segmentation`` has maps and regions, ``classification`` maps and cells, ``detection`` has objects."""
+        """``segmentation`` has maps and regions, ``classification`` maps and cells, ``detection`` has objects.
+
+        ``change`` has maps and regions as well: regions of what changed, and its probability in the map of confidence.
+        """
         return self._info.kind
 
     @property
@@ -325,6 +330,8 @@ class Analysis:
         self.close()
 
     def _must_be(self, kind: str) -> None:
+        if kind == "segmentation" and "regions" in MAPS_OF.get(self.kind, ()):
+            return
         if self.kind != kind:
             asked = {"segmentation": "maps or regions", "detection": "objects", "classification": "cells"}[kind]
             if kind == "segmentation" and self.kind in MAPS_OF:
@@ -344,7 +351,7 @@ class Analysis:
         with self._lock:
             pool = self._handles.setdefault(layer, [])
             handle = pool.pop() if pool else None
-        path = self.path / f"{layer}.tif"
+        path = self.path / map_file(self.kind, layer)
         try:
             if handle is None:
                 handle = rasterio.open(path)

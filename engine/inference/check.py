@@ -9,6 +9,7 @@ import torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,12 @@ from engine.inference.info import BandScaling
 from engine.inference.options import AnalysisOptions
 from engine.inference.plan import WindowPlan
 from engine.models.card import ModelCard
-from engine.scene import Scene
+from engine.scene import Raster, Scene, ScenePair
 
 LOW_PERCENT, HIGH_PERCENT = 2.0, 98.0
 _SAMPLE_PX = 1024
 """Longest side of the overview that percentiles are taken from."""
-_TASKS = ("segmentation", "detection", "classification")
+_TASKS = ("segmentation", "detection", "classification", "change")
 _CLASS_LIMIT = 254
 _RANGE_FACTOR = 2.0
 """A card without a range of resolutions is taken to hold within this factor of its own."""
@@ -37,7 +38,7 @@ class RunCheck:
     """A run as it would happen.
 
     Attributes:
-        scene: The scene on the grid the run works on; the one that came in where nothing is resampled.
+        scene: The scene, or both of a comparison, on the grid the run works on; what came in if not resampled.
         gsd_m: Resolution the scene is resampled to, None at its own.
         bands: 1-based scene bands for the card's bands.
         plan: The windows.
@@ -45,7 +46,7 @@ class RunCheck:
         warnings: What to tell the user before the run.
     """
 
-    scene: Scene
+    scene: Scene | ScenePair
     gsd_m: float | None
     bands: tuple[int, ...]
     plan: WindowPlan
@@ -53,7 +54,7 @@ class RunCheck:
     warnings: tuple[EngineWarning, ...]
 
 
-def check_run(scene: Scene, card: ModelCard, options: AnalysisOptions) -> RunCheck:
+def check_run(scene: Scene | ScenePair, card: ModelCard, options: AnalysisOptions) -> RunCheck:
     """Hold a scene against a model's card.
 
     Raises:
@@ -65,6 +66,7 @@ def check_run(scene: Scene, card: ModelCard, options: AnalysisOptions) -> RunChe
             where="model",
             remedy=f"Choose a model whose task is {' or '.join(_TASKS)}.",
         )
+    _right_number(scene, card)
     if options.quadtree is not None and card.task != "segmentation":
         raise OptionError(
             f"the model {card.name} draws no regions, so patches of a quadtree cannot be its regions",
@@ -84,8 +86,32 @@ def check_run(scene: Scene, card: ModelCard, options: AnalysisOptions) -> RunChe
     resampled = scene.at_gsd(gsd_m) if gsd_m is not None else scene
     overlap = _overlap(card, options)
     plan = WindowPlan(resampled.width, resampled.height, options.window_px or card.window_px, overlap)
-    scaling = _scaling(scene, card, bands, warnings)
+    scale = _pair_scaling if isinstance(scene, ScenePair) else _scaling
+    scaling = scale(scene, card, bands, warnings)  # type: ignore[arg-type]
     return RunCheck(resampled, gsd_m, bands, plan, scaling, tuple(warnings))
+
+
+def _right_number(scene: Scene | ScenePair, card: ModelCard) -> None:
+    """One scene for most models, two for those that compare."""
+    compares = card.task == "change"
+    if compares and not isinstance(scene, ScenePair):
+        raise OptionError(
+            f"the model {card.name} compares two scenes, one is given",
+            where="model",
+            remedy="Give two: `rs-engine change BEFORE AFTER`, or Analysis > Compare Two Scenes in the window.",
+        )
+    if not compares and isinstance(scene, ScenePair):
+        raise OptionError(
+            f"the model {card.name} looks at one scene, two are given",
+            where="model",
+            remedy="Choose a model whose task is change; lemevit-changes is a recipe to train one with.",
+        )
+    if compares and len(card.classes) != 2:
+        raise OptionError(
+            f"the model {card.name} tells {len(card.classes)} classes apart, not unchanged from changed",
+            where="model",
+            remedy="Choose a model of two classes, the first of which is what is unchanged.",
+        )
 
 
 def _overlap(card: ModelCard, options: AnalysisOptions) -> int:
@@ -96,9 +122,11 @@ def _overlap(card: ModelCard, options: AnalysisOptions) -> int:
     return round(card.overlap_px * options.window_px / card.window_px)
 
 
-def _bands(scene: Scene, card: ModelCard, options: AnalysisOptions) -> tuple[int, ...]:
+def _bands(scene: Scene | ScenePair, card: ModelCard, options: AnalysisOptions) -> tuple[int, ...]:
     if options.bands is None:
         return tuple(scene.band_indices(card.bands))
+    if isinstance(scene, ScenePair):
+        return scene.numbers_of(_bands(scene.before, card, options), _bands(scene.after, card, options))
     wanted = f"{len(card.bands)} ({', '.join(card.bands)})"
     if len(options.bands) != len(card.bands):
         raise BandError(
@@ -177,10 +205,11 @@ def _no_gsd(option: str) -> OptionError:
 
 
 def _scaling(
-    scene: Scene, card: ModelCard, bands: tuple[int, ...], warnings: list[EngineWarning]
+    scene: Scene | _Date, card: ModelCard, bands: tuple[int, ...], warnings: list[EngineWarning]
 ) -> BandScaling | None:
     trained = card.scaling
     low, high = _percentiles(scene, bands)
+    of = f" of {scene.name}" if isinstance(scene, _Date) else ""
     if scene.dtype == trained.dtype:
         outside = [
             name
@@ -190,7 +219,7 @@ def _scaling(
         if outside:
             warnings.append(
                 RadiometryWarning(
-                    f"The values of {', '.join(outside)} lie far outside those the model was trained on. "
+                    f"The values of {', '.join(outside)}{of} lie far outside those the model was trained on. "
                     "They are taken as they are; expect poorer classes."
                 )
             )
@@ -203,12 +232,54 @@ def _scaling(
     spans = "; ".join(f"{name} {a:.4g} to {b:.4g}" for name, a, b in zip(card.bands, low, high, strict=True))
     warnings.append(
         RadiometryWarning(
-            f"The scene stores {scene.dtype}, the model was trained on {trained.dtype}. The middle 96 % of the scene's "
-            f"values are mapped to the range of the training data ({spans})."
+            f"{scene.name if of else 'The scene'} stores {scene.dtype}, the model was trained on {trained.dtype}. "
+            f"The middle 96 % of the scene's values are mapped to the range of the training data ({spans})."
         )
     )
     return BandScaling(
         low=low, high=high, gain=tuple(gains), offset=tuple(offsets), clip=_INTEGER_RANGE.get(trained.dtype)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Date:
+    """One date of a pair, as far as its values go."""
+
+    pair: ScenePair
+    name: str
+    dtype: str
+
+    @property
+    def width(self) -> int:
+        return self.pair.width
+
+    @property
+    def height(self) -> int:
+        return self.pair.height
+
+    def read(self, **how: Any) -> Raster:
+        return self.pair.read(**how)
+
+
+def _pair_scaling(
+    pair: ScenePair, card: ModelCard, bands: tuple[int, ...], warnings: list[EngineWarning]
+) -> BandScaling | None:
+    """Scaling of both dates, each by its own values; a date of the card's type is taken as it is."""
+    count = len(card.bands)
+    dates = (pair.before, bands[:count]), (pair.after, bands[count:])
+    found = [_scaling(_Date(pair, scene.name, scene.dtype), card, part, warnings) for scene, part in dates]
+    known = next((scaling for scaling in found if scaling is not None), None)
+    if known is None:
+        return None
+    none = (0.0,) * count
+    plain = BandScaling(low=none, high=none, gain=(1.0,) * count, offset=none, clip=known.clip)
+    one, two = (plain if scaling is None else scaling for scaling in found)
+    return BandScaling(
+        low=one.low + two.low,
+        high=one.high + two.high,
+        gain=one.gain + two.gain,
+        offset=one.offset + two.offset,
+        clip=known.clip,
     )
 
 
@@ -218,7 +289,7 @@ def _apart(low: float, high: float, trained_low: float, trained_high: float) -> 
     return not trained_low - 0.5 * span <= middle <= trained_high + 0.5 * span
 
 
-def _percentiles(scene: Scene, bands: tuple[int, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _percentiles(scene: Scene | _Date, bands: tuple[int, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     scale = min(1.0, _SAMPLE_PX / max(scene.width, scene.height))
     shape = max(1, round(scene.height * scale)), max(1, round(scene.width * scale))
     raster = scene.read(bands=bands, out_shape=shape, resampling="nearest")

@@ -14,18 +14,20 @@ from contextlib import contextmanager
 from queue import Empty, Queue
 
 from engine.inference.events import Event, Finished
+from engine.inference.info import map_file
 from engine.inference.maps import RowMaps, map_tags
 from engine.inference.rasters import REGIONS, write_map
 from engine.inference.store import RunStore, writing
 from engine.inference.tasks import Cancel, Report, run_lanes
 from engine.inference.writer import ClassAreas
 from engine.regions.builder import RegionBuilder
+from engine.regions.changes import ChangeBuilder
 from engine.regions.patches import PatchBuilder
 from engine.regions.result import RegionResult
 from engine.scene import Grid
 
 _POLL_S = 0.05
-_FILES = ("classes.tif", "classes.tif.aux.xml", "confidence.tif", "regions.tif", "regions.parquet")
+_FILES = ("regions.tif", "regions.parquet")
 _OTHER_MAPS = 0.3
 """Share of the time for maps that those written along with the windows still take at the end."""
 
@@ -33,7 +35,7 @@ _OTHER_MAPS = 0.3
 def finish_run(
     store: RunStore,
     grid: Grid,
-    builder: RegionBuilder | PatchBuilder,
+    builder: RegionBuilder | PatchBuilder | ChangeBuilder,
     areas: ClassAreas,
     maps: RowMaps,
     cancel: Cancel,
@@ -96,8 +98,10 @@ def finish_run(
             )
 
     yield from run_lanes((regions_lane, maps_lane), cancel)
-    with ThreadPoolExecutor(len(_FILES)) as pool:  # each waits for the disk
-        list(pool.map(store.publish, _FILES))
+    drawn, certainty = (map_file(store.info.kind, layer) for layer in ("classes", "confidence"))
+    files = (drawn, f"{drawn}.aux.xml", certainty, *_FILES)
+    with ThreadPoolExecutor(len(files)) as pool:  # each waits for the disk
+        list(pool.map(store.publish, files))
     store.publish_info(store.info.model_copy(update={"class_shares": areas.shares(), "regions": counts[0]}))
     yield Finished(store.path, counts[0], time.monotonic() - began, seconds)
 

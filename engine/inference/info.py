@@ -29,6 +29,14 @@ NODATA_CONFIDENCE = 0
 NODATA_REGION = 0
 
 
+_MAP_FILES = {("change", "classes"): "change.tif", ("change", "confidence"): "score.tif"}
+
+
+def map_file(kind: str, layer: str) -> str:
+    """File of a map in the folder of an analysis of some kind."""
+    return _MAP_FILES.get((kind, layer), f"{layer}.tif")
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -99,7 +107,7 @@ class Resolved(_Part):
         bands: 1-based scene bands for the card's bands.
         gsd_m: Resolution the scene was resampled to, None at its own.
         scaling: How values were scaled, None where they were taken as stored.
-        min_score: How sure a detector had to be of an object; None for models that are no detectors.
+        min_score: How sure a detector had to be of an object, how probable a change had to be; None for other models.
         max_overlap: Overlap from which the less sure of two objects of a class was dropped, of a detector.
     """
 
@@ -143,14 +151,16 @@ class DetectionSummary(_Part):
 class AnalysisInfo(_Part):
     """Contents of ``analysis.json``.
 
-    Results are empty and None until the run is complete: ``class_shares`` and ``regions`` of a segmentation,
-    ``detections`` of a detection, ``class_shares`` and ``cells`` of a classification.
+    ``scene`` is the earlier one of a comparison, ``after`` the later; None for other analyses.
+    Results are empty and None until the run is complete: ``class_shares`` and ``regions`` of a segmentation
+    and of a change, ``detections`` of a detection, ``class_shares`` and ``cells`` of a classification.
     """
 
     schema_version: int = SCHEMA_VERSION
     program: str = PROGRAM
     program_version: str
     scene: SceneFacts
+    after: SceneFacts | None = None
     grid: GridFacts
     model: ModelFacts
     options: AnalysisOptions
@@ -171,6 +181,7 @@ class AnalysisInfo(_Part):
         """What decides the result; a run is continued, with its own batch size, only where this is equal."""
         return {
             "scene": self.scene.identity,
+            "after": None if self.after is None else self.after.identity,
             "grid": self.grid.model_dump(mode="json"),
             "model": self.model.sha256,
             "options": self.options.model_dump(mode="json", exclude={"device"}),

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import CancelledError
-from engine.inference.info import AnalysisInfo
-from engine.inference.rasters import CLASSES, CONFIDENCE, write_map
+from engine.inference.info import AnalysisInfo, map_file
+from engine.inference.rasters import CLASSES, CONFIDENCE, SCORE, write_map
 from engine.models.card import CardClass
 from engine.scene import Grid
 
@@ -37,28 +37,31 @@ class RowMaps:
         grid: The analysis grid.
         classes: The model's classes.
         tags: Metadata of the files.
+        kind: Kind of the analysis, which names the files.
     """
 
-    def __init__(self, folder: Path, grid: Grid, classes: Sequence[CardClass], tags: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, grid: Grid, classes: Sequence[CardClass], tags: dict[str, str], kind: str = "segmentation"
+    ) -> None:
         self._stop = threading.Event()
         self._queues: tuple[Queue[Rows | None], ...] = (Queue(_QUEUED_ROWS), Queue(_QUEUED_ROWS))
         self._pool = ThreadPoolExecutor(len(self._queues), thread_name_prefix="rs-map")
         drawn: tuple[tuple[str, Any, Sequence[CardClass]], ...] = (
             ("classes", CLASSES, classes),
-            ("confidence", CONFIDENCE, ()),
+            ("confidence", SCORE if kind == "change" else CONFIDENCE, ()),
         )
         self._work = [
             self._pool.submit(
                 write_map,
-                folder / f"{name}.tif",
+                folder / map_file(kind, name),
                 grid,
-                kind,
+                drawn_as,
                 self._rows(queue),
                 classes=palette,
                 tags=tags,
                 cancel=self._stop.is_set,
             )
-            for (name, kind, palette), queue in zip(drawn, self._queues, strict=True)
+            for (name, drawn_as, palette), queue in zip(drawn, self._queues, strict=True)
         ]
 
     def put(self, classes: Rows, confidence: Rows) -> None:
@@ -111,7 +114,9 @@ class RowMaps:
 
 def map_tags(info: AnalysisInfo) -> dict[str, str]:
     """What the maps of a run say about where they come from."""
+    after = {} if info.after is None else {"SCENE_AFTER": info.after.name}
     return {
+        **after,
         "TIFFTAG_SOFTWARE": f"{info.program} {info.program_version}",
         "MODEL": info.model.name,
         "MODEL_SHA256": info.model.sha256,

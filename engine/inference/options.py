@@ -30,7 +30,7 @@ class AnalysisOptions(BaseModel):
             everything.
         min_region_m2: Smaller regions join their best neighbour; None takes 32 pixels' worth, of patches all.
         quadtree: Takes the patches of a quadtree over the scene as regions; None takes what the model's tokens claim.
-        min_score: How sure a detector must be of an object; None takes the card's.
+        min_score: How sure a detector must be of an object, or how probable a change must be; None takes the card's.
         precision: ``float32`` or ``bfloat16`` arithmetic on the device.
     """
 

@@ -63,7 +63,9 @@ def read_picture(
             asked = card.model_copy(update={"task": "segmentation", "gsd_m": None, "gsd_range_m": None})
             options = options.model_copy(update={"gsd": "native"})
         run = check_run(scene, asked, options)
-        stored = _read(run.scene, _middle(run.scene, most_px), run.bands)
+        shown = run.scene
+        assert isinstance(shown, Scene)  # one scene comes in
+        stored = _read(shown, _middle(shown, most_px), run.bands)
         # Nothing is placed on a map here.
         warnings = tuple(warning for warning in run.warnings if not isinstance(warning, NoCrsWarning))
         return Picture(scene.name, _scaled(stored, run.scaling), warnings)

@@ -11,7 +11,7 @@ control returns and lose at most the row of windows in work; the same call goes 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine.inference.blend import StripBlender
+from engine.inference.blend import FinalRows, StripBlender
+from engine.inference.change.stage import ChangeStage, judge
 from engine.inference.detection.run import detect
 from engine.inference.events import Event, Finished
 from engine.inference.finishing import finish_run
@@ -35,21 +36,22 @@ from engine.inference.quadtree.tree import Selection
 from engine.inference.rate import WindowRate
 from engine.inference.reader import Batch, RowDone, RowReader
 from engine.inference.recognition.run import recognise
-from engine.inference.stage import DeviceStage, WindowMaps
+from engine.inference.stage import BatchStage, DeviceStage, WindowMaps
 from engine.inference.tasks import Report, run_lanes
 from engine.inference.workers import Workers
 from engine.inference.writer import ClassAreas, ComputedRow, JournalledRow, RowWriter
 from engine.models.loaded import LoadedModel
 from engine.regions.builder import RegionBuilder
+from engine.regions.changes import ChangeBuilder
 from engine.regions.patches import PatchBuilder
-from engine.scene import Scene
+from engine.scene import Scene, ScenePair
 
 _BYTES_A_PIXEL = 8
 """Disk a run needs for each pixel in the journal and the maps together, generously."""
 
 
 def analyse(
-    scene: Scene,
+    scene: Scene | ScenePair,
     model: LoadedModel,
     out_dir: str | Path,
     options: AnalysisOptions | None = None,
@@ -59,11 +61,13 @@ def analyse(
 ) -> Iterator[Event]:
     """Run a model over a scene: a segmenter draws maps and regions, a detector finds objects, a classifier names cells.
 
+    A model of change compares the two scenes of a pair and draws what changed between them.
+
     Nothing happens until the first event is asked for. Leaving the loop (closing the generator) keeps what is done on
     disk; calling again with the same scene, model and options goes on there.
 
     Args:
-        scene: The scene.
+        scene: The scene; of a model of change the pair that :func:`engine.scene.pair_scenes` makes of two.
         model: The model; it is brought to the device the options name.
         out_dir: The analysis folder, made where missing.
         options: How to run.
@@ -79,14 +83,15 @@ def analyse(
     """
     options = options or AnalysisOptions()
     never: Cancel = cancel or (lambda: False)
-    run = {"detection": detect, "classification": recognise}.get(model.card.task, _analyse)
+    kinds: dict[str, Callable[..., Iterator[Event]]] = {"detection": detect, "classification": recognise}
+    run = kinds.get(model.card.task, _analyse)
     with ExitStack() as stack:
         yield from run(stack, scene, model, Path(out_dir), options, never, overwrite)
 
 
 def _analyse(
     stack: ExitStack,
-    scene: Scene,
+    scene: Scene | ScenePair,
     model: LoadedModel,
     out_dir: Path,
     options: AnalysisOptions,
@@ -107,7 +112,7 @@ def _analyse(
     grid = check.scene.grid
     builder = yield from _builder(prepared, model, options, cancel)
     areas = ClassAreas(grid, model.card.classes)
-    maps = RowMaps(store.partial, grid, model.card.classes, map_tags(store.info))
+    maps = RowMaps(store.partial, grid, model.card.classes, map_tags(store.info), store.info.kind)
     stack.callback(maps.close)
     with ExitStack() as threads:
         writer = RowWriter(store, plan, builder, areas, maps)
@@ -118,18 +123,20 @@ def _analyse(
         if done:
             blender.restore(store.tail(done - 1))
         ready = model.to(device.torch_device, options.precision)
-        stage = DeviceStage(ready, check.scaling, plan.window_px)
+        changes = model.card.task == "change"
+        stage = (ChangeStage if changes else DeviceStage)(ready, check.scaling, plan.window_px)
         workers = Workers(device.torch_device)
         threads.callback(workers.close)
         rate = WindowRate(prepared.windows, prepared.windows_done)
-        yield from _WindowRun(plan, stage, workers, blender, writer, done, cancel, rate).events(reader)
+        settle = partial(judge, least_percent=round(100 * (store.info.resolved.min_score or 0))) if changes else None
+        yield from _WindowRun(plan, stage, workers, blender, writer, done, cancel, rate, settle).events(reader)
     yield from finish_run(store, grid, builder, areas, maps, cancel, began)
 
 
 def _builder(
     prepared: PreparedRun, model: LoadedModel, options: AnalysisOptions, cancel: Cancel
-) -> Generator[Event, None, RegionBuilder | PatchBuilder]:
-    """What makes the regions: of what tokens claim, or of the patches of a quadtree, which are found first."""
+) -> Generator[Event, None, RegionBuilder | PatchBuilder | ChangeBuilder]:
+    """What makes the regions: of what tokens claim, of the patches of a quadtree, found first, or of what changed."""
     scene, store = prepared.check.scene, prepared.store
     facts: dict[str, Any] = {
         "class_names": [entry.name for entry in model.card.classes],
@@ -137,8 +144,11 @@ def _builder(
         "min_region_m2": options.min_region_m2,
         "work_dir": store.work_dir(),
     }
+    if model.card.task == "change":
+        return ChangeBuilder(scene.grid, **facts)
     if options.quadtree is None:
         return RegionBuilder(scene.grid, **facts)
+    assert isinstance(scene, Scene)  # models of regions take one
     found: list[Selection] = []
 
     def lane(report: Report, stop: Cancel) -> None:
@@ -161,15 +171,17 @@ class _WindowRun(RunLoop[WindowMaps]):
     def __init__(
         self,
         plan: WindowPlan,
-        stage: DeviceStage,
+        stage: BatchStage[WindowMaps],
         workers: Workers,
         blender: StripBlender,
         writer: RowWriter,
         journalled: int,
         cancel: Cancel,
         rate: WindowRate,
+        settle: Callable[[FinalRows], FinalRows] | None = None,
     ) -> None:
         super().__init__(stage, workers, cancel, rate)
+        self._settle = settle
         self._plan, self._blender, self._writer, self._journalled = plan, blender, writer, journalled
         self._maps: list[WindowMaps] = []
 
@@ -212,6 +224,8 @@ class _WindowRun(RunLoop[WindowMaps]):
         if not maps:
             self._blender.clear_row()
         final = self._blender.finish_row(row.row)
+        if self._settle is not None:
+            final = self._settle(final)
         edge = self._plan.window_px
         if maps:
             token_maps = np.concatenate([part.token_maps.cpu().numpy() for part in maps])

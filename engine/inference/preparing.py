@@ -15,6 +15,7 @@ from shapely import box, prepare
 from shapely.geometry.base import BaseGeometry
 
 import engine
+from engine.inference.change.stage import DEFAULT_THRESHOLD
 from engine.inference.check import RunCheck, check_run
 from engine.inference.device import DeviceInfo, choose_device
 from engine.inference.events import Event, Started, WarningRaised
@@ -26,7 +27,7 @@ from engine.inference.stage import default_batch
 from engine.inference.store import RunStore
 from engine.models.detection import Detector
 from engine.models.loaded import LoadedModel
-from engine.scene import Scene
+from engine.scene import Scene, ScenePair
 from engine.scene.roi import Roi
 
 _READERS = {"cpu": 1, "cuda": 3}
@@ -89,7 +90,7 @@ class PreparedRun:
 
 
 def prepare_run(
-    scene: Scene, model: LoadedModel, out_dir: Path, options: AnalysisOptions, *, overwrite: bool
+    scene: Scene | ScenePair, model: LoadedModel, out_dir: Path, options: AnalysisOptions, *, overwrite: bool
 ) -> PreparedRun:
     """Compare scene and card, find the device, take hold of the folder.
 
@@ -119,18 +120,24 @@ def active_windows(plan: WindowPlan, roi_px: BaseGeometry | None) -> list[tuple[
     ]
 
 
+def _scene_facts(scene: Scene) -> SceneFacts:
+    return SceneFacts(
+        name=scene.name,
+        sources=tuple(scene.sources),
+        dtype=scene.dtype,
+        gsd_m=scene.gsd_m,
+        identity=scene.identity(),
+    )
+
+
 def _describe(
-    scene: Scene, model: LoadedModel, options: AnalysisOptions, check: RunCheck, device: DeviceInfo
+    scene: Scene | ScenePair, model: LoadedModel, options: AnalysisOptions, check: RunCheck, device: DeviceInfo
 ) -> AnalysisInfo:
+    before, after = (scene.before, scene.after) if isinstance(scene, ScenePair) else (scene, None)
     return AnalysisInfo(
         program_version=engine.__version__,
-        scene=SceneFacts(
-            name=scene.name,
-            sources=tuple(scene.sources),
-            dtype=scene.dtype,
-            gsd_m=scene.gsd_m,
-            identity=scene.identity(),
-        ),
+        scene=_scene_facts(before),
+        after=None if after is None else _scene_facts(after),
         grid=GridFacts.of(check.scene.grid),
         model=ModelFacts(name=model.name, sha256=model.sha256, card=model.card),
         options=options,
@@ -141,15 +148,18 @@ def _describe(
             bands=check.bands,
             gsd_m=check.gsd_m,
             scaling=check.scaling,
-            **_detector_facts(model, options),
+            **_score_facts(model, options),
         ),
         device=device.label,
         warnings=tuple(warning.message for warning in check.warnings),
     )
 
 
-def _detector_facts(model: LoadedModel, options: AnalysisOptions) -> dict[str, float]:
+def _score_facts(model: LoadedModel, options: AnalysisOptions) -> dict[str, float]:
+    """From which score on a detector's objects and changes count."""
+    wanted = options.min_score if options.min_score is not None else model.card.min_score
+    if model.card.task == "change":
+        return {"min_score": DEFAULT_THRESHOLD if wanted is None else wanted}
     if not isinstance(model.module, Detector):
         return {}
-    wanted = options.min_score if options.min_score is not None else model.card.min_score
     return {"min_score": 0.0 if wanted is None else wanted, "max_overlap": model.module.max_overlap}

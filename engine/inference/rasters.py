@@ -24,6 +24,7 @@ from engine.inference.info import NODATA_CLASS, NODATA_CONFIDENCE, NODATA_REGION
 from engine.inference.pam import class_palette, sidecar
 from engine.models.card import CardClass
 from engine.scene import Grid
+from engine.scene.overviews import build_overviews
 
 TILE_PX = 512
 _SMALLEST_OVERVIEW_PX = 512
@@ -54,6 +55,7 @@ class MapKind:
 
 CLASSES = MapKind("uint8", NODATA_CLASS, "class", Resampling.mode)
 CONFIDENCE = MapKind("uint8", NODATA_CONFIDENCE, "confidence in percent", Resampling.nearest)
+SCORE = MapKind("uint8", NODATA_CONFIDENCE, "probability of change in percent", Resampling.nearest)
 REGIONS = MapKind("uint32", NODATA_REGION, "region id", Resampling.nearest, predictor=2)
 
 
@@ -153,9 +155,7 @@ def _write(
                 progress(0.8 * done / grid.height)
         if done != grid.height:
             raise ValueError(f"{done} rows were given for a map of {grid.height}")
-    if factors:
-        with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"), rasterio.open(path, "r+", num_threads="ALL_CPUS") as target:
-            target.build_overviews(factors, kind.overviews)
+    build_overviews(path, factors, kind.overviews, cancel)
     if progress is not None:
         progress(1.0)
 

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from shapely.geometry.base import BaseGeometry
 
 from engine.inference.plan import PlanWindow, WindowPlan
-from engine.scene import Raster, Scene, Window
+from engine.scene import Raster, Scene, ScenePair, Window
 from engine.scene.roi import rasterize_roi
 
 _POLL_S = 0.1
@@ -85,7 +85,7 @@ class RowReader:
     """Reads a scene row of windows by row of windows.
 
     Args:
-        scene: The scene on the analysis grid.
+        scene: The scene, or both of a comparison, on the analysis grid.
         plan: The windows.
         active: For each row, the windows that touch the region of interest.
         bands: 1-based bands of the model.
@@ -97,7 +97,7 @@ class RowReader:
 
     def __init__(
         self,
-        scene: Scene,
+        scene: Scene | ScenePair,
         plan: WindowPlan,
         active: Sequence[Sequence[PlanWindow]],
         bands: Sequence[int],

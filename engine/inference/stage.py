@@ -109,12 +109,17 @@ class BatchStage(Generic[T]):
     @torch.inference_mode()
     def images(self, pixels: npt.NDArray[Any]) -> Tensor:
         """Normalised images of some windows, as the model sees them."""
+        return self._model.normalise(self.stored(pixels))
+
+    @torch.inference_mode()
+    def stored(self, pixels: npt.NDArray[Any]) -> Tensor:
+        """Values of some windows on the device, in the card's range."""
         raw = upload(pixels, self._device)
         if self._scaling is not None:
             raw = torch.addcmul(self._offset, raw.float(), self._gain)
             if self._scaling.clip is not None:
                 raw.clamp_(*self._scaling.clip)
-        return self._model.normalise(raw)
+        return raw
 
     def _shrink(self, size: int, error: Exception) -> None:
         if self._device.type == "cuda":

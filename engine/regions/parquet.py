@@ -167,7 +167,7 @@ def _schema(result: RegionResult) -> pa.Schema:
         ("class_code", pa.int32()),
         ("class", pa.string()),
         ("class_share", pa.float64()),
-        ("confidence", pa.float64()),
+        (result.certainty, pa.float64()),
         ("runner_up", pa.string()),
         ("pixels", pa.int64()),
         ("area_m2", pa.float64()),

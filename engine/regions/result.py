@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,7 @@ class RegionResult:
         sums: Sums by region.
         class_names: Names of the classes by code.
         band_names: Names of the bands in order.
+        certainty: What the mean of the confidence map is called: ``confidence``, or ``score`` of a change.
     """
 
     def __init__(
@@ -108,8 +109,10 @@ class RegionResult:
         sums: RegionSums,
         class_names: Sequence[str],
         band_names: Sequence[str],
+        certainty: str = "confidence",
     ) -> None:
         self.grid = grid
+        self.certainty = certainty
         self.sums = sums
         self.class_names = tuple(class_names)
         self.band_names = tuple(band_names)
@@ -121,6 +124,13 @@ class RegionResult:
     def count(self) -> int:
         """Number of regions."""
         return int(self.sums.pixels.size)
+
+    def only(self, kept: npt.NDArray[np.bool_], certainty: str) -> RegionResult:
+        """The regions of a mask, numbered anew in the same order; pixels of the others belong to none."""
+        number = np.concatenate(([0], np.where(kept, np.cumsum(kept), 0))).astype(np.uint32)
+        sums = RegionSums(*(getattr(self.sums, part.name)[kept] for part in fields(RegionSums)))
+        names = self.class_names, self.band_names
+        return RegionResult(self.grid, self._store, self._table, number[self._lookup], sums, *names, certainty)
 
     def rows(self) -> Iterator[tuple[int, npt.NDArray[np.uint32]]]:
         """Draw the region raster strip by strip from the top: first row and ``[h, W]`` region ids, 0 is none."""

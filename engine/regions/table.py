@@ -35,7 +35,7 @@ class Region:
         class_code: Code of its class.
         class_name: Name of its class.
         class_share: Share of its pixels with this class.
-        confidence: Mean confidence of its pixels, 0..1.
+        confidence: Mean confidence of its pixels, 0..1; of a change the mean probability that they changed.
         runner_up: Name of the most frequent second class, None where the model has one class only.
         pixels: Number of pixels.
         area_m2: Geodesic area, None without CRS.
@@ -130,7 +130,7 @@ class RegionTable:
             class_code=values["class_code"],
             class_name=values["class"],
             class_share=values["class_share"],
-            confidence=values["confidence"],
+            confidence=values["score" if "score" in values else "confidence"],
             runner_up=values["runner_up"],
             pixels=values["pixels"],
             area_m2=values["area_m2"],

@@ -119,7 +119,7 @@ def test_overlap_follows_the_window(tmp_path) -> None:
 
 def test_models_of_pairs_are_refused(tmp_path) -> None:
     path = write_scene(tmp_path / "a.tif", smooth_noise((3, 60, 80)))
-    with pytest.raises(OptionError, match="segmentation"):
+    with pytest.raises(OptionError, match="compares two scenes"):
         check(path, make_card(task="change"))
 
 

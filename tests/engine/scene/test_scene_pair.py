@@ -144,7 +144,10 @@ def test_pairs_that_do_not_fit_are_refused(tmp_path):
 
 def test_without_a_crs_pixels_lie_on_pixels(tmp_path):
     one, two = numbers(seed=1), numbers(seed=2)
-    here, nowhere = scene(tmp_path / "a.tif", one), scene(tmp_path / "b.tif", two, crs=None, transform=Affine.identity())
+    here, nowhere = (
+        scene(tmp_path / "a.tif", one),
+        scene(tmp_path / "b.tif", two, crs=None, transform=Affine.identity()),
+    )
     for pair, unknown in ((pair_scenes(here, nowhere), True), (pair_scenes(nowhere, here), True)):
         assert unknown == bool(said(pair))
         assert np.array_equal(pair.read().data[:3], one if pair.before is here else two)
