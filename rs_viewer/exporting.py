@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from rs_viewer.workspace import OpenAnalysis
 
 
+CONTENTS = {"detection": "objects", "classification": "cells"}
+"""What the proposed file's name says it holds, by kind of analysis, where not regions."""
+
+
 class Exporter(QObject):
     """Shows the export dialog and writes what it asks for.
 
@@ -63,7 +67,7 @@ class Exporter(QObject):
             self.dialog.raise_()
             return
         stem = analysis.path.name.removesuffix(tasks.RESULT_SUFFIX) or "analysis"
-        name = f"{stem}_{'objects' if analysis.kind == 'detection' else 'regions'}"
+        name = f"{stem}_{CONTENTS.get(analysis.kind, 'regions')}"
         dialog = ExportDialog(
             formats, layers, analysis.card.classes, self._session.folder("export"), name, self._window
         )

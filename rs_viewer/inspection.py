@@ -1,4 +1,4 @@
-"""Pointing at regions: hover outlines one, a click opens it in the inspector, from there to similar ones and attention.
+"""Pointing at regions: hover outlines one, a click opens it in the inspector, from there to similar ones and tokens.
 
 Guarantees: all reading happens off the GUI thread, newest request wins; nothing is shown of an analysis that is no
 longer the one that is meant.
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PySide6.QtCore import QObject, Signal
 
-from rs_viewer import tasks
-from rs_viewer.jobs import Context, Failure, Latest
+from rs_viewer.attention import TokenLooks
+from rs_viewer.jobs import Context, Latest
 from rs_viewer.panels.inspector import Inspector
 from rs_viewer.parts import Parts, single_shot
 from rs_viewer.spectra import Moments, class_moments, spectrum_of
@@ -22,7 +22,6 @@ from rs_viewer.spectra import Moments, class_moments, spectrum_of
 if TYPE_CHECKING:
     from engine.inference.analysis import Analysis
     from engine.regions.table import Region
-    from rs_viewer.map.layers import ImageOverlay
     from rs_viewer.workspace import OpenAnalysis
 
 PLOT_AFTER_MS = 200
@@ -30,8 +29,6 @@ PLOT_AFTER_MS = 200
 SIMILAR_COUNT = 50
 FAINTEST = 0.35
 """Strength of the least similar highlighted region; the inspected one has 1."""
-HEAT = ((0.0, (20, 11, 53, 0)), (0.25, (120, 28, 109, 110)), (0.5, (229, 92, 48, 170)), (1.0, (252, 255, 164, 225)))
-"""Attention from none to most: straight RGBA, dark and clear to light and dense."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +57,6 @@ def region_at(context: Context, analysis: Analysis, x: float, y: float, known_id
     return Found(analysis, region_id, analysis.region(region_id) if read else None)
 
 
-def heat(values: np.ndarray) -> np.ndarray:
-    """Colour values from 0 to their greatest as straight RGBA bytes."""
-    top = float(values.max(initial=0.0))
-    scaled = np.clip(values / top, 0.0, 1.0) if top > 0 else np.zeros_like(values)
-    stops = [stop for stop, _ in HEAT]
-    channels = [np.interp(scaled, stops, [color[index] for _, color in HEAT]) for index in range(4)]
-    return np.stack(channels, axis=-1).round().astype(np.uint8)
-
-
 class Inspection(QObject):
     """Connects the map's pointing with the inspector.
 
@@ -84,9 +72,9 @@ class Inspection(QObject):
 
     def __init__(self, parts: Parts, inspector: Inspector, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._room, self._workspace, self._map, self._panel = parts.room, parts.workspace, parts.map, parts.panel
+        self._workspace, self._map = parts.workspace, parts.map
         self.inspector = inspector
-        self._overlay: ImageOverlay | None = None
+        self.looks = TokenLooks(parts, inspector.tokens, self)
         self._hovered_id = 0
         self._plot_wanted = False
         self._plot_soon = single_shot(self, PLOT_AFTER_MS, inspector.spectrum.load_plot)
@@ -95,18 +83,16 @@ class Inspection(QObject):
         self._pick = Latest(parts.jobs, "Reading the region", parent=self)
         self._classes = Latest(parts.jobs, "Averaging classes", parent=self)
         self._similar = Latest(parts.jobs, "Finding similar regions", parent=self)
-        self._attention = Latest(parts.jobs, "Computing attention", lane="device", parent=self)
         self._hover.answered.connect(self._show_hover)
         self._pick.answered.connect(self._show_region)
         self._classes.answered.connect(self._classes_averaged)
         self._similar.answered.connect(self._show_similar)
-        self._attention.answered.connect(self._show_attention)
-        for request in (self._hover, self._pick, self._classes, self._similar, self._attention):
-            request.failed.connect(self._failed)
+        for request in (self._hover, self._pick, self._classes, self._similar, self.looks):
+            request.failed.connect(self.failed)
+        self.looks.told.connect(self.told)
         parts.map.hovered.connect(self.hover)
         parts.map.clicked.connect(self.pick)
         inspector.similarRequested.connect(self.find_similar)
-        inspector.attentionToggled.connect(self._toggle_attention)
         inspector.cleared.connect(self.clear)
         inspector.regionChosen.connect(self.show_id)
         parts.workspace.analysisChanged.connect(self._analysis_changed)
@@ -117,10 +103,6 @@ class Inspection(QObject):
 
     def _color(self, analysis: Analysis, region: Region) -> str:
         return str(analysis.card.classes[region.class_code].color)
-
-    def _failed(self, failure: Failure) -> None:
-        self.inspector.set_attention(False)
-        self.failed.emit(failure)
 
     # Hovering and clicking ------------------------------------------------------------------------------------------
 
@@ -180,7 +162,6 @@ class Inspection(QObject):
             return
         region, analysis = found.region, found.analysis
         color = self._color(analysis, region)
-        self._drop_overlay()
         if not found.listed:
             self._map.set_highlights({})
         self._map.set_outline(region.rings, grid=analysis.grid)
@@ -193,14 +174,10 @@ class Inspection(QObject):
             geographic=analysis.grid.crs is not None,
             keep_similar=found.listed,
         )
-        known_model = any(info.card == analysis.card for info in self._panel.models)
-        self.inspector.allow_attention(
-            item.scene is not None and known_model,
-            "Needs the scene of this analysis to be open" if item.scene is None else "Its model is not installed",
-        )
+        self.looks.be_about(item, region.window, region.token_index)
         self.shown.emit()
 
-    # Similar regions and attention ----------------------------------------------------------------------------------
+    # Similar regions ------------------------------------------------------------------------------------------------
 
     def find_similar(self) -> None:
         """Highlight the regions nearest to the inspected one in feature space."""
@@ -232,49 +209,14 @@ class Inspection(QObject):
             strengths[other] = 1.0 - (1.0 - FAINTEST) * (distance / farthest if farthest > 0 else 0.0)
         self._map.set_highlights(strengths)
 
-    def _toggle_attention(self, shown: bool) -> None:
-        item, region = self._open(), self.inspector.region
-        if not shown:
-            self._attention.forget()
-            self._drop_overlay()
-            return
-        if item is None or item.scene is None or region is None:
-            return
-        analysis, scene, region_id = item.analysis, item.scene.scene, region.region_id
-        models, room = self._panel.models, self._room
-
-        def work(context: Context) -> Any:
-            found = tasks.attention(context, room, scene, tasks.model_of(analysis, models), analysis, region_id)
-            return analysis, region_id, found.window, heat(found.values)
-
-        self.told.emit("Computing the token's attention…")
-        self._attention.ask(work)
-
-    def _show_attention(self, answer: tuple[Analysis, int, Any, np.ndarray]) -> None:
-        from rs_viewer.map.layers import ImageOverlay
-
-        analysis, region_id, window, rgba = answer
-        region = self.inspector.region
-        if region is None or region.region_id != region_id or not self.inspector.attention.isChecked():
-            return
-        self._drop_overlay()
-        self._overlay = ImageOverlay(analysis.grid, window, rgba, name=f"Attention of token {region.token_index}")
-        self._map.layers.add(self._overlay)
-        self.told.emit("")
-
-    def _drop_overlay(self) -> None:
-        overlay, self._overlay = self._overlay, None
-        if overlay is not None and overlay in self._map.layers:
-            self._map.layers.remove(overlay)
-
     # Putting away ---------------------------------------------------------------------------------------------------
 
     def clear(self) -> None:
         """Remove outlines, highlights, attention and the inspector's contents."""
-        for request in (self._hover, self._pick, self._similar, self._attention):
+        for request in (self._hover, self._pick, self._similar):
             request.forget()
         self._hovered_id = 0
-        self._drop_overlay()
+        self.looks.put_away()
         self._map.set_outline(None)
         self._map.set_outline(None, kind="hovered")
         self._map.set_highlights({})

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QMainWindow, QMessageBox, QToolBar
 from rs_viewer import tasks
 from rs_viewer.actions import Actions
 from rs_viewer.catalogue import Catalogue
+from rs_viewer.cells import Cells
 from rs_viewer.display import Display
 from rs_viewer.docks import Docks
 from rs_viewer.exporting import Exporter
@@ -45,7 +46,9 @@ if TYPE_CHECKING:
 FIRST_SIZE = (1480, 920)
 LEAST_SIZE = (720, 480)
 TOLD_MS = 8000
-NO_FEATURES = "Only regions can be compared: objects and patches bear no features"
+NO_FEATURES = "Only regions can be compared: objects, cells and patches bear no features"
+DRAWN = ("segmentation", "classification")
+"""Kinds of analyses that have a class map."""
 TOOLS = {"tool_pan": "pan", "tool_inspect": "inspect", "tool_roi": "roi"}
 SCHEMES: dict[str, Mode] = {"scheme_system": "system", "scheme_light": "light", "scheme_dark": "dark"}
 
@@ -82,6 +85,7 @@ class MainWindow(QMainWindow):
         self.runs = Runs(parts, self)
         self.inspection = Inspection(parts, self.inspector, self)
         self.objects = Objects(parts, self.inspector, self)
+        self.cells = Cells(parts, self.inspector, self)
         self.quadtrees = Quadtrees(parts, self.inspector, self.layers_panel.budget, self)
         self._shares = Latest(self.jobs, "Counting classes", parent=self)
         self._lay_out()
@@ -148,7 +152,7 @@ class MainWindow(QMainWindow):
             "run": self.runs.start,
             "cancel": self.runs.cancel,
             "find_similar": self.inspection.find_similar,
-            "clear_inspection": self.inspection.clear,
+            "clear_inspection": self.inspector.cleared.emit,
             "model_folder": self.catalogue.open_model_folder,
             "layer_up": lambda: self.layers_panel.move_selected(True),
             "layer_down": lambda: self.layers_panel.move_selected(False),
@@ -185,7 +189,8 @@ class MainWindow(QMainWindow):
         self.catalogue.deviceShown.connect(self.places.show_device)
         self.inspection.failed.connect(lambda failure: self.show_error("Cannot read the region", failure))
         self.objects.failed.connect(lambda failure: self.show_error("Cannot read the objects", failure))
-        for pointing in (self.inspection, self.objects, self.quadtrees):
+        self.cells.failed.connect(lambda failure: self.show_error("Cannot read the cell", failure))
+        for pointing in (self.inspection, self.objects, self.cells, self.quadtrees):
             pointing.told.connect(self.tell)
             pointing.shown.connect(lambda: self.docks.bring_up("inspector"))
             pointing.shown.connect(self._update)
@@ -262,7 +267,7 @@ class MainWindow(QMainWindow):
         self._update()
 
     def _tree_changed(self, tree: OpenTree | None) -> None:
-        self.inspection.clear()
+        self.inspector.cleared.emit()
         if tree is None:
             self._analysis_changed(self.workspace.analysis)
 
@@ -270,7 +275,7 @@ class MainWindow(QMainWindow):
         self._shares.forget()
         if item is None:
             self.legend.clear()
-        elif item.complete and item.analysis.kind == "segmentation":
+        elif item.complete and item.analysis.kind in DRAWN:
             analysis = item.analysis
             self._shares.ask(lambda context: analysis.class_shares())
         else:

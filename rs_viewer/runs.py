@@ -34,6 +34,7 @@ STAGE_NAMES = {
     "polygons": "Drawing outlines",
     "rasters": "Writing maps",
     "objects": "Settling objects",
+    "cells": "Listing cells",
 }
 STAGE_PARTS = {"regions": (0.0, 0.35), "polygons": (0.35, 0.4), "rasters": (0.75, 0.25)}
 
@@ -48,7 +49,8 @@ def grid_roi(points: list[tuple[float, float]], crs: Any) -> dict[str, Any]:
 
 def found_text(event: Finished) -> str:
     """What a run found, in words."""
-    number, thing = (event.regions, "region") if event.detections is None else (event.detections, "object")
+    found = ((event.detections, "object"), (event.cells, "cell"), (event.regions, "region"))
+    number, thing = next((number, thing) for number, thing in found if number is not None)
     return f"{fmt.count(number)} {thing}{'' if number == 1 else 's'}"
 
 
@@ -87,6 +89,7 @@ class Runs(QObject):
         self._live: OpenAnalysis | None = None
         self._waiting: Analysis | None = None
         self._said: set[str] = set()
+        self._furthest = 0.0
         self._check = Latest(parts.jobs, "Checking the scene against the model", parent=self)
         self._check.answered.connect(self._checked)
         self._check.failed.connect(self._check_failed)
@@ -216,7 +219,7 @@ class Runs(QObject):
         self.out_dir = wish.out_dir if how != "run" else tasks.free_out_dir(wish.out_dir)
         if self.out_dir != wish.out_dir:
             self.panel.set_out_dir(self.out_dir)
-        self._scene, self._live = scene, None
+        self._scene, self._live, self._furthest = scene, None, 0.0
         source, out_dir = scene.source, self.out_dir
         self._check.forget()
         self.panel.show_check("")
@@ -275,8 +278,9 @@ class Runs(QObject):
         self.rateChanged.emit(short or text)
 
     def _progress(self, fraction: float, text: str) -> None:
+        self._furthest = max(self._furthest, fraction)  # stages that run side by side begin at different shares
         if self.job is not None and not self.job.cancel_requested:
-            self.panel.show_progress(fraction, text)
+            self.panel.show_progress(self._furthest, text)
 
     def _open_live(self) -> None:
         scene, out_dir = self._scene, self.out_dir

@@ -22,6 +22,7 @@ from rs_viewer.jobs import Context
 
 if TYPE_CHECKING:
     from engine.inference.analysis import Analysis
+    from engine.inference.attention import WindowTokens
     from engine.inference.device import DeviceInfo
     from engine.models.catalog import ModelInfo
     from engine.models.loaded import LoadedModel
@@ -262,15 +263,15 @@ def run_analysis(
     return last
 
 
-def attention(
-    context: Context, room: DeviceRoom, scene: Scene, model_path: str, analysis: Analysis, region_id: int
-) -> Any:
-    """The attention of a region's token over its window."""
-    from engine.inference.attention import token_attention
+def window_tokens(
+    context: Context, room: DeviceRoom, scene: Scene, model_path: str, analysis: Analysis, window: int
+) -> WindowTokens:
+    """What the model perceives in a window of an analysis."""
+    from engine.inference.attention import window_tokens
 
     loaded = room.load(model_path)
     context.raise_if_cancelled()
-    return token_attention(scene, loaded, analysis, region_id)
+    return window_tokens(scene, loaded, analysis, window)
 
 
 def model_of(analysis: Analysis, known: Sequence[ModelInfo]) -> str:

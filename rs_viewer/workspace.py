@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 KINDS = ("confidence", "classes", "regions")
 """Maps of an analysis, bottom to top."""
-MAIN_KINDS = {"segmentation": "classes", "detection": "objects"}
+MAIN_KINDS = {"segmentation": "classes", "detection": "objects", "classification": "classes"}
 """The layer that stands for an analysis of each kind."""
+POINTED: dict[str, Literal["regions", "objects", "cells"]] = {"detection": "objects", "classification": "cells"}
+"""What pointing is about in analyses of each kind, where not regions."""
 LAYER_NAMES = {"confidence": "Confidence", "classes": "Classes", "regions": "Regions", "objects": "Objects"}
 CLASS_OPACITY = 0.6
 
@@ -50,7 +52,7 @@ class OpenAnalysis:
     """An analysis on the map, and the open scene it belongs to, if any.
 
     Attributes:
-        layers: Its maps, or its objects, by kind.
+        layers: Its maps or its objects, by kind.
         objects: What a detector found, as far as it has been read.
     """
 
@@ -117,12 +119,12 @@ class Workspace(QObject):
         self.tree: OpenTree | None = None
 
     @property
-    def pointed(self) -> Literal["regions", "objects", "patches"]:
+    def pointed(self) -> Literal["regions", "objects", "cells", "patches"]:
         """What pointing into the map is about."""
         if self.tree is not None and self.tree.layer.visible:
             return "patches"
-        detects = self.analysis is not None and self.analysis.analysis.kind == "detection"
-        return "objects" if detects else "regions"
+        kind = self.analysis.analysis.kind if self.analysis is not None else "segmentation"
+        return POINTED.get(kind, "regions")
 
     @property
     def empty(self) -> bool:
@@ -289,6 +291,8 @@ def _layers_of(analysis: Analysis) -> dict[str, Layer]:
         return {"objects": BoxLayer(LAYER_NAMES["objects"], analysis.grid)}
     layers: dict[str, Layer] = {}
     for kind in KINDS:
+        if kind == "regions" and analysis.kind != "segmentation":
+            continue
         layer = RasterLayer(analysis, kind, name=LAYER_NAMES[kind])  # type: ignore[arg-type]
         layer.visible = kind != "confidence"
         if kind == "classes":

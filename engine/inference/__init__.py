@@ -11,7 +11,7 @@ from engine.lazy import lazy_names
 
 if TYPE_CHECKING:
     from engine.inference.analysis import Analysis, open_analysis
-    from engine.inference.attention import AttentionMap, token_attention
+    from engine.inference.attention import AttentionMap, WindowTokens, token_attention, window_tokens
     from engine.inference.check import RunCheck, check_run
     from engine.inference.device import DeviceInfo, choose_device, list_devices
     from engine.inference.info import AnalysisInfo, ClassShare
@@ -26,19 +26,21 @@ __all__ = [
     "ClassShare",
     "DeviceInfo",
     "RunCheck",
+    "WindowTokens",
     "analyse",
     "check_run",
     "choose_device",
     "list_devices",
     "open_analysis",
     "token_attention",
+    "window_tokens",
 ]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "analysis": ("Analysis", "open_analysis"),
-        "attention": ("AttentionMap", "token_attention"),
+        "attention": ("AttentionMap", "WindowTokens", "token_attention", "window_tokens"),
         "check": ("RunCheck", "check_run"),
         "device": ("DeviceInfo", "choose_device", "list_devices"),
         "info": ("AnalysisInfo", "ClassShare"),

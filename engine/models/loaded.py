@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 from pathlib import Path
 
 import torch
@@ -56,6 +57,7 @@ class LoadedModel:
         self.precision: Precision = precision
         self.folded_norms = folded_norms
         scaling = card.scaling
+        self._tells_attention = "attention" in inspect.signature(module.forward).parameters
         std = torch.tensor(scaling.std, dtype=torch.float64)
         mean = torch.tensor(scaling.mean, dtype=torch.float64)
         self._gain = (1.0 / (scaling.divisor * std)).float().view(1, -1, 1, 1).to(self.device)
@@ -107,14 +109,17 @@ class LoadedModel:
         out = torch.empty(raw.shape, dtype=torch.float32, device=raw.device, memory_format=torch.channels_last)
         return torch.addcmul(self._offset, raw, self._gain, out=out)
 
-    def __call__(self, *images: Tensor) -> TokenOutput:
+    def __call__(self, *images: Tensor, attention: bool = False) -> TokenOutput:
         """Run the model on normalised images ``[B, C, H, W]`` of its device; logits come back as float32.
 
-        A model of change takes two, the earlier date first.
+        Args:
+            images: The images; a model of change takes two, the earlier date first.
+            attention: Whether ``tokens.attention`` is wanted of models that tell it only when asked.
         """
+        asked = {"attention": True} if attention and self._tells_attention else {}
         half = self.precision == "bfloat16"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            output = self.module(*images)
+            output = self.module(*images, **asked)
         if not isinstance(output, TokenOutput):
             raise TypeError(f"{self.card.architecture} returned {type(output).__name__}, not TokenOutput")
         return dataclasses.replace(output, logits=output.logits.float()) if half else output

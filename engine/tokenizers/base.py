@@ -32,6 +32,11 @@ class Tokens:
         """Index of the token that claims each grid cell most, ``[B, h, w]`` int64; the first wins a tie."""
         return self.assignment.argmax(dim=1)
 
+    @property
+    def looks(self) -> Tensor:
+        """Where each token looks, ``[B, N, h, w]``: the published attention, mean over heads, or else the claims."""
+        return self.assignment if self.attention is None else self.attention.mean(dim=1).view_as(self.assignment)
+
 
 class Tokenizer(nn.Module):
     """A module that maps images ``[B, C, H, W]`` (normalised floats) to :class:`Tokens`."""

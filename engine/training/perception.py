@@ -48,13 +48,11 @@ def perceive(model: LoadedModel, stored: Tensor) -> Perceived:
     """
     shown = fit_scene(stored, model.card.window_px, model.card.scaling.divisor) if _is_scene(model) else stored
     with torch.inference_mode():
-        output = model(model.normalise(shown[None].to(model.device)))
-    claims = output.tokens.assignment
-    attention = claims if output.tokens.attention is None else output.tokens.attention.mean(dim=1).view_as(claims)
+        output = model(model.normalise(shown[None].to(model.device)), attention=True)
     return Perceived(
         shown.cpu().numpy(),
         token_maps(output, shown.shape[-2], shown.shape[-1])[0].cpu().numpy(),
-        attention[0].float().cpu().numpy(),
+        output.tokens.looks[0].float().cpu().numpy(),
     )
 
 

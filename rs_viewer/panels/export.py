@@ -38,7 +38,13 @@ if TYPE_CHECKING:
     from engine.export.formats import Format
     from engine.models.card import CardClass
 
-LAYERS = {"regions": "Regions", "classes": "Classes", "confidence": "Confidence", "detections": "Objects"}
+LAYERS = {
+    "regions": "Regions",
+    "detections": "Objects",
+    "cells": "Cells",
+    "classes": "Classes",
+    "confidence": "Confidence",
+}
 STEPS = 1000
 LEAST_PATH_PX = 400
 
@@ -161,7 +167,7 @@ class ExportDialog(QDialog):
     @property
     def _simplifies(self) -> bool:
         """Whether outlines could become simpler: boxes could not."""
-        return self._format.is_vector and self.layer.currentData() != "detections"
+        return self._format.is_vector and self.layer.currentData() == "regions"
 
     def _layer_changed(self) -> None:
         layer = self.layer.currentData()

@@ -61,7 +61,8 @@ class FactsPage(QWidget):
         self._form.setVerticalSpacing(3)
         column.addLayout(self._form)
         column.addStretch(1)
-        row = QHBoxLayout()
+        self._column = column
+        self._buttons = row = QHBoxLayout()
         row.setContentsMargins(MARGIN_PX, 6, MARGIN_PX, MARGIN_PX)
         row.addStretch(1)
         row.addWidget(self.clear_button)
@@ -71,6 +72,12 @@ class FactsPage(QWidget):
         whole.addWidget(scrolling(body), 1)
         whole.addLayout(row)
         self.refresh_icons()
+
+    def place(self, *, above: QWidget, below: QWidget, button: QWidget) -> None:
+        """Put widgets above and below the lines, and a button beside the others."""
+        self._column.insertWidget(1, above)
+        self._column.insertWidget(3, below)
+        self._buttons.insertWidget(0, button)
 
     def refresh_icons(self) -> None:
         """Take the palette's colours."""

@@ -1,4 +1,4 @@
-"""The inspector: what is known about one region, object or patch, and what to ask next about it.
+"""The inspector: what is known about one region, object, cell or patch, and what to ask next about it.
 
 Guarantees: it shows what it is given and computes nothing; numbers bear their units.
 """
@@ -25,13 +25,16 @@ from PySide6.QtWidgets import (
 
 from rs_viewer import format as fmt
 from rs_viewer.icons import icon
+from rs_viewer.panels.cell import CellPage
 from rs_viewer.panels.common import MARGIN_PX, Hint, bigger, scrolling, wrapped
 from rs_viewer.panels.facts import Fact, FactsPage
 from rs_viewer.panels.legend import SWATCH_PX, swatch
 from rs_viewer.panels.spectrum import SpectrumPanel
+from rs_viewer.panels.tokens import TokenSection
 
 if TYPE_CHECKING:
     from engine.regions.table import Region
+    from rs_viewer.panels.bars import Score
     from rs_viewer.spectra import Moments, Spectrum
 
 FACTS = (
@@ -52,28 +55,25 @@ class Inspector(QStackedWidget):
 
     Signals:
         similarRequested: Find similar regions.
-        attentionToggled: Show or hide the token's attention on the map.
         cleared: Put everything away.
         regionChosen: A row of the list of similar regions was chosen: its region id.
     """
 
     similarRequested = Signal()
-    attentionToggled = Signal(bool)
     cleared = Signal()
     regionChosen = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.region: Region | None = None
-        hint = "Choose Inspect in the toolbar and click a region or an object."
+        hint = "Choose Inspect in the toolbar and click a region, an object or a cell."
         self.hint = Hint("inspect", "Nothing inspected", hint)
         self.heading = bigger(QLabel(), 2)
         self.swatch = QLabel()
         self.fields: dict[str, QLabel] = {}
         self.spectrum = SpectrumPanel()
-        self.attention = QPushButton("&Attention")
-        self.attention.setCheckable(True)
-        self.attention.setToolTip("Lay the attention of the region's token over its window")
+        self.tokens = TokenSection()
+        self.attention = self.tokens.button
         self.similar = QPushButton("Find &similar")
         self.similar.setToolTip("Highlight the regions that look to the model most like this one")
         self.clear_button = QPushButton("C&lear")
@@ -94,11 +94,12 @@ class Inspector(QStackedWidget):
         self._page = self._lay_out()
         self.addWidget(self.hint)
         self.facts = FactsPage()
-        self.addWidget(self._page)
-        self.addWidget(self.facts)
-        self.facts.cleared.connect(self.cleared)
+        self.cell = CellPage()
+        for page in (self._page, self.facts, self.cell):
+            self.addWidget(page)
+        for facts in (self.facts, self.cell):
+            facts.cleared.connect(self.cleared)
         self.similar.clicked.connect(self.similarRequested)
-        self.attention.toggled.connect(self.attentionToggled)
         self.clear_button.clicked.connect(self.cleared)
         self.list.itemActivated.connect(self._chosen)
         self.list.itemClicked.connect(self._chosen)
@@ -126,6 +127,7 @@ class Inspector(QStackedWidget):
             form.addRow(label, value)
         column.addLayout(form)
         column.addWidget(self.spectrum)
+        column.addWidget(self.tokens)
         column.addWidget(self.list, 1)
         column.addStretch(1)
         row = QHBoxLayout()
@@ -144,17 +146,17 @@ class Inspector(QStackedWidget):
     def refresh_icons(self) -> None:
         """Take the palette's colours."""
         self.similar.setIcon(icon("similar"))
-        self.attention.setIcon(icon("attention", on_accent=False))
+        self.tokens.refresh_icons()
         self.clear_button.setIcon(icon("clear"))
         self.spectrum.refresh_icons()
         self.facts.refresh_icons()
+        self.cell.refresh_icons()
         self.hint.refresh_icons()
 
     def clear(self) -> None:
         """Show nothing."""
         self.region = None
         self.show_similar(())
-        self.set_attention(False)
         self.spectrum.clear()
         self.setCurrentWidget(self.hint)
 
@@ -199,7 +201,6 @@ class Inspector(QStackedWidget):
         self.region = region
         if not keep_similar:
             self.show_similar(())
-        self.set_attention(False)
         self.heading.setText(region.class_name)
         self.heading.setAccessibleName(f"Region {region.region_id}: {region.class_name}")
         self.swatch.setPixmap(swatch(color).pixmap(16, 16))
@@ -221,16 +222,11 @@ class Inspector(QStackedWidget):
         self.spectrum.show_region(spectrum, region.class_name, of_class)
         self.setCurrentWidget(self._page)
 
-    def allow_attention(self, allowed: bool, reason: str) -> None:
-        """Whether the attention can be computed, and if not, why."""
-        self.attention.setEnabled(allowed)
-        self.attention.setToolTip(reason if not allowed else "Lay the attention of the region's token over its window")
-
-    def set_attention(self, shown: bool) -> None:
-        """Set the switch without asking for anything."""
-        self.attention.blockSignals(True)
-        self.attention.setChecked(shown)
-        self.attention.blockSignals(False)
+    def show_cell(self, name: str, scores: Sequence[Score], facts: Sequence[Fact]) -> None:
+        """Show a cell in place of a region; see :meth:`CellPage.show_cell`."""
+        self.clear()
+        self.cell.show_cell(name, scores, facts)
+        self.setCurrentWidget(self.cell)
 
     def show_similar(self, rows: Sequence[tuple[int, str, str, float]]) -> None:
         """List similar regions: id, class, colour, distance."""

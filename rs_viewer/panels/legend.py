@@ -92,9 +92,10 @@ class LegendPanel(QStackedWidget):
         self._fill([(item.name, item.color, fmt.NONE, fmt.NONE) for item in card.classes])
 
     def show_shares(self, shares: Sequence[ClassShare]) -> None:
-        """Show classes with their shares of the scene."""
+        """Show classes with their shares of the scene; those that cover nothing come last."""
         self._head(AREA_HEADS)
-        self._fill([(item.name, item.color, fmt.percent(item.share), fmt.area(item.area_m2)) for item in shares])
+        there_first = sorted(shares, key=lambda item: item.share == 0)
+        self._fill([(item.name, item.color, fmt.percent(item.share), fmt.area(item.area_m2)) for item in there_first])
 
     def show_objects(self, counts: Sequence[Count]) -> None:
         """Show classes with the number of their objects; those of which there is none come last."""

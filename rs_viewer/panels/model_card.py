@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 METRIC_NAMES = {
     "miou": "mean IoU",
+    "top1": "top-1",
+    "top5": "top-5",
     "pixel_accuracy": "pixel accuracy",
     "mean_accuracy": "mean class accuracy",
     "purity": "region purity",
