@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from engine.inference.events import Event, Finished
     from engine.inference.options import AnalysisOptions
     from engine.models.loaded import LoadedModel
+    from engine.scene import Scene, ScenePair
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +77,17 @@ def analyse_command(
 
     Started again with the same options, an interrupted run goes on where it stopped.
     """
-    options = _options(
+    options = run_options(
         device=device,
         window_px=window,
         overlap_px=overlap,
         batch=batch,
         bands=band_numbers(bands),
-        gsd=_gsd(gsd),
+        gsd=resolution(gsd),
         precision=precision,
         min_region_m2=min_region_m2,
         min_score=min_score,
-        roi=_roi(roi),
+        roi=read_region(roi),
     )
     tasks = _tasks(scenes, out, mosaic)
     from engine.models.catalog import DEFAULT_MODEL
@@ -101,7 +102,7 @@ def analyse_command(
             try:
                 _run(task, loaded, options, crs, overwrite, as_json, interrupted)
             except CancelledError as error:
-                _say_cancelled(task, error, as_json)
+                say_cancelled(task.title, task.out, as_json)
                 raise typer.Exit(error.exit_code) from None
             except EngineError as error:
                 say_error(error)
@@ -121,16 +122,37 @@ def _run(
     as_json: bool,
     interrupted: Callable[[], bool],
 ) -> None:
+    from engine.scene import Scene
+
+    with Scene.open(task.source, crs=crs) as scene:
+        follow(scene, task.title, task.out, model, options, overwrite, as_json, interrupted)
+
+
+def follow(
+    scene: Scene | ScenePair,
+    title: str,
+    out: Path,
+    model: LoadedModel,
+    options: AnalysisOptions,
+    overwrite: bool,
+    as_json: bool,
+    interrupted: Callable[[], bool],
+) -> None:
+    """Run a model over a scene or a pair of scenes, show how far it is, and say what came out.
+
+    Raises:
+        CancelledError: ``interrupted`` said so.
+        EngineError: The run cannot be done.
+    """
     from engine.cli.progress import RunProgress
     from engine.inference.events import Finished, WarningRaised
     from engine.inference.pipeline import analyse
-    from engine.scene import Scene
 
     finished: Finished | None = None
-    with Scene.open(task.source, crs=crs) as scene, RunProgress(task.title, hidden=as_json) as bars:
-        for event in analyse(scene, model, task.out, options, overwrite=overwrite, cancel=interrupted):
+    with RunProgress(title, hidden=as_json) as bars:
+        for event in analyse(scene, model, out, options, overwrite=overwrite, cancel=interrupted):
             if as_json:
-                print_json(event_facts(event, task.title))
+                print_json(event_facts(event, title))
             elif isinstance(event, WarningRaised):
                 say_warning(event.warning)
             else:
@@ -162,18 +184,20 @@ def _report(finished: Finished) -> None:
         what = f"{found.count} objects"
         parts = [f"{part.name} {part.count}" for part in found.by_class if part.count]
     else:
-        what = f"{finished.regions} regions" if finished.cells is None else f"{finished.cells} cells"
+        thing = "changes" if analysis.kind == "change" else "regions"
+        what = f"{finished.regions} {thing}" if finished.cells is None else f"{finished.cells} cells"
         parts = [f"{share.name} {share.share:.1%}" for share in analysis.class_shares() if share.share]
     typer.echo(f"{finished.out_dir}: {what} in {seconds_text(finished.seconds)}")
     if parts:
         typer.echo(f"  {', '.join(parts)}")
 
 
-def _say_cancelled(task: _Task, error: CancelledError, as_json: bool) -> None:
+def say_cancelled(title: str, out: Path, as_json: bool) -> None:
+    """Say that a run was stopped, and how to go on."""
     again = shlex.join(["rs-engine", *(word for word in sys.argv[1:] if word != "--overwrite")])
     if as_json:
-        print_json({"event": "cancelled", "scene": task.title, "out_dir": task.out})
-    say(f"Cancelled. What is done is kept in {task.out}; to go on: {again}")
+        print_json({"event": "cancelled", "scene": title, "out_dir": out})
+    say(f"Cancelled. What is done is kept in {out}; to go on: {again}")
 
 
 def _tasks(scenes: Sequence[str], out: Path, mosaic: bool) -> list[_Task]:
@@ -193,7 +217,12 @@ def _tasks(scenes: Sequence[str], out: Path, mosaic: bool) -> list[_Task]:
     return tasks
 
 
-def _options(**values: Any) -> AnalysisOptions:
+def run_options(**values: Any) -> AnalysisOptions:
+    """Options of a run.
+
+    Raises:
+        OptionError: One has a value that cannot be used.
+    """
     from pydantic import ValidationError
 
     from engine.inference.options import AnalysisOptions
@@ -228,7 +257,12 @@ def band_numbers(text: str | None) -> tuple[int, ...] | None:
     return numbers
 
 
-def _gsd(text: str) -> str | float:
+def resolution(text: str) -> str | float:
+    """A resolution as options hold it.
+
+    Raises:
+        OptionError: It is none.
+    """
     if text in ("auto", "native", "model"):
         return text
     try:
@@ -240,7 +274,12 @@ def _gsd(text: str) -> str | float:
     return metres
 
 
-def _roi(path: Path | None) -> dict[str, Any] | None:
+def read_region(path: Path | None) -> dict[str, Any] | None:
+    """A region of interest as options hold it, from a vector file.
+
+    Raises:
+        RoiError: It cannot be read or holds no areas.
+    """
     if path is None:
         return None
     from engine.scene.roi import read_roi

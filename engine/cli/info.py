@@ -82,6 +82,7 @@ def _show_analysis(analysis: Analysis, as_json: bool) -> None:
     grid = analysis.grid
     rows = [
         ("analysis of", info.scene.name),
+        *([] if info.after is None else [("and later", info.after.name)]),
         ("model", f"{info.model.name} (sha256 {info.model.sha256[:12]}…)"),
         ("size", f"{grid.width} x {grid.height} pixels"),
         ("CRS", _crs_name(grid.crs)),
@@ -91,7 +92,8 @@ def _show_analysis(analysis: Analysis, as_json: bool) -> None:
         rows.append(("objects", str(info.detections.count)))
         rows += [("", f"{part.name}: {part.count}") for part in info.detections.by_class if part.count]
     elif analysis.complete:
-        rows.append(("regions", str(info.regions)) if info.cells is None else ("cells", str(info.cells)))
+        things = "changes" if analysis.kind == "change" else "regions"
+        rows.append((things, str(info.regions)) if info.cells is None else ("cells", str(info.cells)))
         shown = [share for share in info.class_shares if share.share or info.cells is None]
         rows += [("", f"{share.name}: {share.share:.1%}") for share in shown]
     _print_rows(str(analysis.path), rows)

@@ -14,7 +14,19 @@ from typing import Annotated
 
 import typer
 
-from engine.cli import analyse, convert, doctor, export, info, models, quadtree, quadtree_examples, tokens, training
+from engine.cli import (
+    analyse,
+    change,
+    convert,
+    doctor,
+    export,
+    info,
+    models,
+    quadtree,
+    quadtree_examples,
+    tokens,
+    training,
+)
 from engine.cli.console import route_warnings, say, say_error
 from engine.environment import drop_foreign_paths
 from engine.errors import EngineError
@@ -33,7 +45,7 @@ def build_app() -> typer.Typer:
         help="Satellite scenes in, land cover and semantic regions out, as GIS files.",
     )
     app.callback()(_program)
-    for part in (info, models, analyse, export, quadtree, quadtree_examples, doctor, convert, training, tokens):
+    for part in (info, models, analyse, change, export, quadtree, quadtree_examples, doctor, convert, training, tokens):
         part.register(app)
     return app
 

@@ -22,6 +22,7 @@ from rasterio.windows import Window
 from engine.errors import CancelledError, OutputError, RegionWarning
 from engine.export.formats import Layer
 from engine.export.provenance import provenance
+from engine.inference.info import map_file
 from engine.inference.pam import PaletteEntry, class_palette, rgb
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ def _write_plain(
     codes, checksum = None, 0
     if classes is not None:
         codes = np.array([code for code, cls in enumerate(analysis.card.classes) if cls.name in classes])
-    with rasterio.open(analysis.path / f"{layer}.tif") as source, rasterio.open(analysis.path / "classes.tif") as kinds:
+    wanted, drawn = (analysis.path / map_file(analysis.kind, name) for name in (layer, "classes"))
+    with rasterio.open(wanted) as source, rasterio.open(drawn) as kinds:
         profile: dict[str, Any] = {
             "driver": "GTiff",
             "width": source.width,

@@ -1,0 +1,80 @@
+"""``rs-engine change``: what changed between two scenes of one place, into an analysis folder.
+
+Guarantees: the scenes are brought onto one grid, and what that took is said before the run; Ctrl-C keeps what is done.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.cli.analyse import band_numbers, follow, read_region, resolution, run_options, say_cancelled
+from engine.cli.interrupt import interruptible
+from engine.errors import CancelledError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("change")(change_command)
+
+
+def change_command(
+    before: Annotated[str, typer.Argument(metavar="BEFORE", help="The earlier scene: file, folder of tiles, address.")],
+    after: Annotated[str, typer.Argument(metavar="AFTER", help="The later scene; its grid may be another one.")],
+    out: Annotated[Path, typer.Option("--out", help="Analysis folder.")],
+    model: Annotated[
+        str, typer.Option(help="A model of change: a name that `rs-engine models` lists, or a checkpoint.")
+    ],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    window: Annotated[int | None, typer.Option(help="Edge of a window in pixels; by default the model's.")] = None,
+    overlap: Annotated[int | None, typer.Option(help="Overlap of windows in pixels; by default the model's.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Windows a batch; by default the device decides.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Probability from which on a pixel counts as changed; by default the model's.")
+    ] = None,
+    bands: Annotated[
+        str | None, typer.Option(help="Bands of both scenes for the model's, as 3,2,1; by default found by colour.")
+    ] = None,
+    gsd: Annotated[
+        str, typer.Option(help="Resolution: auto, native, model, or metres a pixel.", show_default=True)
+    ] = "auto",
+    roi: Annotated[Path | None, typer.Option(help="Vector file with the region of interest, in any CRS.")] = None,
+    crs: Annotated[str | None, typer.Option(help="CRS to assume for both, as EPSG:32632.")] = None,
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    min_change_m2: Annotated[
+        float | None, typer.Option("--min-change-m2", help="Smaller changes become no polygon; 0 keeps all.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace another analysis in the folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the run's events, one JSON object a line.")] = False,
+) -> None:
+    """Compare two scenes: a map of what changed, its probability, and the changes as polygons.
+
+    The scenes may differ in CRS, resolution and extent: their overlap is compared, on the grid of the coarser one.
+    Started again with the same options, an interrupted run goes on where it stopped.
+    """
+    options = run_options(
+        device=device,
+        window_px=window,
+        overlap_px=overlap,
+        batch=batch,
+        bands=band_numbers(bands),
+        gsd=resolution(gsd),
+        precision=precision,
+        min_region_m2=min_change_m2,
+        min_score=threshold,
+        roi=read_region(roi),
+    )
+    from engine.models.loaded import load_model
+    from engine.scene import Scene, pair_scenes
+
+    title = f"{Path(before).name} and {Path(after).name}"
+    with interruptible() as interrupted, Scene.open(before, crs=crs) as one, Scene.open(after, crs=crs) as two:
+        pair = pair_scenes(one, two)
+        loaded = load_model(model)
+        try:
+            follow(pair, title, out, loaded, options, overwrite, as_json, interrupted)
+        except CancelledError as error:
+            say_cancelled(title, out, as_json)
+            raise typer.Exit(error.exit_code) from None
