@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +38,13 @@ class _Task:
     @property
     def source(self) -> str | tuple[str, ...]:
         return self.sources[0] if len(self.sources) == 1 else self.sources
+
+
+class Regions(StrEnum):
+    """What becomes a region."""
+
+    TOKENS = "tokens"
+    QUADTREE = "quadtree"
 
 
 def register(app: typer.Typer) -> None:
@@ -69,6 +77,26 @@ def analyse_command(
     min_region_m2: Annotated[
         float | None, typer.Option("--min-region-m2", help="Smaller regions join a neighbour; 0 keeps all.")
     ] = None,
+    regions: Annotated[
+        Regions, typer.Option(help="What becomes a region: what the model's tokens claim, or patches of a quadtree.")
+    ] = Regions.TOKENS,
+    tokens: Annotated[
+        int | None,
+        typer.Option(help="Patches of the quadtree in the region of interest; by default the scene decides."),
+    ] = None,
+    scorer: Annotated[
+        str | None,
+        typer.Option(help="What cuts the quadtree: blur, bands, features, gradcam (both of this model) or random."),
+    ] = None,
+    min_size: Annotated[
+        int | None, typer.Option("--min-size", help="Edge of the quadtree's smallest patch in pixels; 16 by default.")
+    ] = None,
+    max_size: Annotated[
+        int | None,
+        typer.Option(
+            "--max-size", help="Edge of its largest patch, the smallest times a power of two; 512 by default."
+        ),
+    ] = None,
     mosaic: Annotated[bool, typer.Option(help="Take all paths as one scene.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace another analysis in the folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run's events, one JSON object a line.")] = False,
@@ -88,6 +116,7 @@ def analyse_command(
         min_region_m2=min_region_m2,
         min_score=min_score,
         roi=read_region(roi),
+        quadtree=_quadtree(regions, tokens=tokens, scorer=scorer, min_size=min_size, max_size=max_size),
     )
     tasks = _tasks(scenes, out, mosaic)
     from engine.models.catalog import DEFAULT_MODEL
@@ -232,12 +261,21 @@ def run_options(**values: Any) -> AnalysisOptions:
         return AnalysisOptions(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        field = str(first["loc"][0])
+        field = str(first["loc"][-1])
         option = names.get(field, "--" + field.replace("_", "-"))
         raise OptionError(
-            f"{option} {values[field]} cannot be used: {first['msg'].lower()}",
+            f"{option} {first['input']} cannot be used: {first['msg'].lower()}",
             remedy="`rs-engine analyse --help` says what it takes.",
         ) from error
+
+
+def _quadtree(regions: Regions, **values: Any) -> dict[str, Any] | None:
+    """What was said about the quadtree; None where regions are the model's own."""
+    said = {name: value for name, value in values.items() if value is not None}
+    if regions is Regions.TOKENS and said:
+        option = "--" + next(iter(said)).replace("_", "-")
+        raise OptionError(f"{option} is about a quadtree", remedy="Add --regions quadtree, or leave it out.")
+    return None if regions is Regions.TOKENS else said
 
 
 def band_numbers(text: str | None) -> tuple[int, ...] | None:

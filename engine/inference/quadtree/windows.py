@@ -8,8 +8,13 @@ tree; gaps are filled with the mean of what is valid before a network sees them,
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, wait
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -25,8 +30,9 @@ from engine.inference.options import AnalysisOptions
 from engine.inference.plan import taper
 from engine.inference.quadtree.options import QuadtreeOptions, score_facts
 from engine.inference.quadtree.scenes import Cancel, Progress, check_cancel
-from engine.inference.quadtree.tree import SceneQuadtree, from_importance
+from engine.inference.quadtree.tree import Floats, SceneQuadtree, from_importance
 from engine.inference.stage import BatchStage
+from engine.inference.workers import Workers
 from engine.models.catalog import find_model
 from engine.models.checkpoint import load_checkpoint, sha256
 from engine.models.loaded import LoadedModel
@@ -38,6 +44,7 @@ _WINDOW_PX = 512
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _OVERLAP_SHARE = 4
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +56,14 @@ class _Network:
         bands: Bands it takes.
         window_px: Edge of its windows.
         maps: Stored values ``[1, C, w, w]`` to importance ``[1, maps, h, w]``, one map or one for each size.
+        device: Where it computes.
     """
 
     name: str
     bands: tuple[int, ...]
     window_px: int
     maps: Callable[[npt.NDArray[Any]], Tensor]
+    device: torch.device
 
 
 def score_windows(
@@ -70,43 +79,84 @@ def score_windows(
     cells = max(2, network.window_px // m)
     edge = cells * m
     shared = max(1, cells // _OVERLAP_SHARE)
-    rows, cols = -(-scene.height // m), -(-scene.width // m)
-    occupied = np.zeros((rows, cols), np.bool_)
-    total: npt.NDArray[np.float32] | None = None
-    weight = np.zeros((rows, cols), np.float32)
-    ramp = taper(cells, shared)
-    window_weight = np.outer(ramp, ramp).astype(np.float32)
-    row_starts, col_starts = _starts(rows, cells, shared), _starts(cols, cells, shared)
-    for number, (row, col) in enumerate((row, col) for row in row_starts for col in col_starts):
-        check_cancel(cancel)
-        raster = scene.read(Window(col * m, row * m, edge, edge), bands=network.bands)
-        valid = raster.valid
-        if raster.data.dtype.kind == "f":
-            valid = valid & np.isfinite(raster.data).all(axis=0)
-        progress(number / (len(row_starts) * len(col_starts)))
-        if not valid.any():
-            continue
-        maps = F.adaptive_avg_pool2d(network.maps(_filled(raster.data, valid)[None]).float(), (cells, cells))
-        found = maps[0].cpu().numpy()
-        there = valid.reshape(cells, m, cells, m).mean(axis=(1, 3), dtype=np.float32)
-        if total is None:
-            total = np.zeros((len(found), rows, cols), np.float32)
-        here = np.s_[row : min(row + cells, rows), col : min(col + cells, cols)]
-        inner = np.s_[: min(cells, rows - row), : min(cells, cols - col)]
-        total[(slice(None), *here)] += (found * window_weight * there)[(slice(None), *inner)]
-        weight[here] += window_weight[inner]
-        occupied[here] |= there[inner] > 0
+    blend = _Blend(-(-scene.height // m), -(-scene.width // m), cells, shared)
+    starts = [(row, col) for row in _starts(blend.rows, cells, shared) for col in _starts(blend.cols, cells, shared)]
+    waiting = deque[tuple[int, int, Floats, Future[Floats]]]()
+
+    def maps(pixels: npt.NDArray[Any]) -> Floats:
+        found = F.adaptive_avg_pool2d(network.maps(pixels).float(), (cells, cells))[0]
+        return np.asarray(found.cpu().numpy(), np.float32)
+
+    with closing(Workers(network.device)) as workers:
+        for number, (row, col) in enumerate(starts):
+            check_cancel(cancel)
+            raster = scene.read(Window(col * m, row * m, edge, edge), bands=network.bands)
+            valid = raster.valid
+            if raster.data.dtype.kind == "f":
+                valid = valid & np.isfinite(raster.data).all(axis=0)
+            if valid.any():
+                there = valid.reshape(cells, m, cells, m).mean(axis=(1, 3), dtype=np.float32)
+                pixels = _filled(raster.data, valid)[None]
+                waiting.append((row, col, there, workers.submit(partial(maps, pixels))))
+            while len(waiting) > workers.ahead:
+                blend.add(*_taken(waiting, cancel))
+            progress(number / len(starts))
+        while waiting:
+            blend.add(*_taken(waiting, cancel))
     progress(1.0)
-    importance = [] if total is None else [one / np.maximum(weight, 1e-12) for one in total]
     return from_importance(
         scene.grid,
-        importance or [np.zeros((rows, cols))],
-        occupied,
+        blend.importance(),
+        blend.occupied,
         m,
         options.max_size,
         network.name,
         score_facts(scene, options),
     )
+
+
+class _Blend:
+    """Weighted mean of what overlapping windows say about cells.
+
+    Args:
+        rows: Rows of cells.
+        cols: Columns of cells.
+        cells: Cells along a window.
+        shared: Cells that neighbours share.
+    """
+
+    def __init__(self, rows: int, cols: int, cells: int, shared: int) -> None:
+        self.rows, self.cols, self._cells = rows, cols, cells
+        self.occupied = np.zeros((rows, cols), np.bool_)
+        self._total: Floats | None = None
+        self._weight = np.zeros((rows, cols), np.float32)
+        ramp = taper(cells, shared)
+        self._window: Floats = np.outer(ramp, ramp).astype(np.float32)
+
+    def add(self, row: int, col: int, there: Floats, found: Floats) -> None:
+        """Add a window's maps ``[maps, cells, cells]``, of which the share ``there`` of each cell holds data."""
+        if self._total is None:
+            self._total = np.zeros((len(found), self.rows, self.cols), np.float32)
+        here = np.s_[row : min(row + self._cells, self.rows), col : min(col + self._cells, self.cols)]
+        inner = np.s_[: min(self._cells, self.rows - row), : min(self._cells, self.cols - col)]
+        self._total[(slice(None), *here)] += (found * self._window * there)[(slice(None), *inner)]
+        self._weight[here] += self._window[inner]
+        self.occupied[here] |= there[inner] > 0
+
+    def importance(self) -> list[Floats]:
+        """The maps of all cells."""
+        if self._total is None:
+            return [np.zeros((self.rows, self.cols), np.float32)]
+        return [one / np.maximum(self._weight, np.float32(1e-12)) for one in self._total]
+
+
+def _taken(waiting: deque[tuple[int, int, Floats, Future[Floats]]], cancel: Cancel) -> tuple[int, int, Floats, Floats]:
+    """The oldest window that was given out, with its answer."""
+    row, col, there, future = waiting.popleft()
+    while not future.done():
+        wait([future], timeout=_POLL_S)
+        check_cancel(cancel)
+    return row, col, there, future.result()
 
 
 def _starts(length: int, cells: int, shared: int) -> tuple[int, ...]:
@@ -139,7 +189,7 @@ def _shufflenet(scene: Scene, options: QuadtreeOptions, halvings: int) -> _Netwo
         shown = np.clip((pixels - low[:, None, None]) / (high - low)[:, None, None], 0, 1).astype(np.float32)
         return scorer.importance((torch.from_numpy(shown).to(device) - mean) / std, halvings)
 
-    return _Network(scorer.name, bands, options.window_px or _WINDOW_PX, maps)
+    return _Network(scorer.name, bands, options.window_px or _WINDOW_PX, maps, device)
 
 
 def _model(scene: Scene, options: QuadtreeOptions, halvings: int, given: LoadedModel | None) -> _Network:
@@ -165,11 +215,17 @@ def _model(scene: Scene, options: QuadtreeOptions, halvings: int, given: LoadedM
     stage: BatchStage[None] = BatchStage(model, run.scaling, window_px)
     if options.scorer == "gradcam":
         oracle = GradCam(module, card.name, layer=options.layer, class_index=options.class_index)
-        return _Network(
-            oracle.name, run.bands, window_px, lambda pixels: oracle.importance(stage.images(pixels))[:, None]
-        )
+
+        def maps(pixels: npt.NDArray[Any]) -> Tensor:
+            return oracle.importance(stage.images(pixels))[:, None]
+
+        return _Network(oracle.name, run.bands, window_px, maps, device)
     scorer = FeatureBased(ModuleFeatures(module, card.name, options.layer), card.name)
-    return _Network(scorer.name, run.bands, window_px, lambda pixels: scorer.importance(stage.images(pixels), halvings))
+
+    def changes(pixels: npt.NDArray[Any]) -> Tensor:
+        return scorer.importance(stage.images(pixels), halvings)
+
+    return _Network(scorer.name, run.bands, window_px, changes, device)
 
 
 class ModuleFeatures:
@@ -195,11 +251,26 @@ class ModuleFeatures:
         self._module, self._part = module, parts[wanted]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Features ``[B, D, h, w]``."""
-        found: list[Tensor] = []
-        handle = self._part.register_forward_hook(lambda module, inputs, output: found.append(output))
+        """Features ``[B, D, h, w]``; what the model would do with them is left out."""
+        thread = get_ident()
+
+        def stop(module: torch.nn.Module, inputs: object, output: Tensor) -> None:
+            if get_ident() == thread:
+                raise _ReachedError(output)
+
+        handle = self._part.register_forward_hook(stop)
         try:
             self._module(images)
+        except _ReachedError as reached:
+            return reached.features
         finally:
             handle.remove()
-        return found[-1]
+        raise OptionError("the layer takes no part in the model's answer", where="layer", remedy="Name another one.")
+
+
+class _ReachedError(Exception):
+    """The layer that is looked at has answered."""
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        self.features = features

@@ -9,6 +9,8 @@ Guarantees: the model is left as it was, gradients and hooks included.
 
 from __future__ import annotations
 
+from threading import get_ident
+
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -86,8 +88,11 @@ class GradCam:
     def _watch(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits, and the maps of features on the way to them."""
         maps: list[Tensor] = []
+        thread = get_ident()  # another one may be looking through the same model
 
         def keep(module: nn.Module, inputs: object, output: object) -> None:
+            if get_ident() != thread:
+                return
             if isinstance(output, Tensor) and output.ndim == 4 and output.requires_grad and min(output.shape[2:]) > 1:
                 maps.append(output)
 
