@@ -16,6 +16,7 @@ import typer
 
 from engine.cli import (
     analyse,
+    benchmark,
     change,
     convert,
     doctor,
@@ -45,7 +46,8 @@ def build_app() -> typer.Typer:
         help="Satellite scenes in, land cover and semantic regions out, as GIS files.",
     )
     app.callback()(_program)
-    for part in (info, models, analyse, change, export, quadtree, quadtree_examples, doctor, convert, training, tokens):
+    scenes = info, models, analyse, change, export, quadtree, quadtree_examples
+    for part in (*scenes, doctor, convert, training, tokens, benchmark):
         part.register(app)
     return app
 

@@ -72,8 +72,8 @@ class ModelCard(_Part):
 
     ``config`` holds the keyword arguments of the architecture, ``metrics`` a table for each split
     (``{"validation": {"miou": …}}``), ``window_px`` and ``overlap_px`` what sliding windows should use; for scenes
-    ``window_px`` is what the shorter side of a picture is resized to, and ``gsd_m`` the resolution that it then has. ``comparison`` is a table of models compared with
-    on equal terms, this one among them.
+    ``window_px`` is what the shorter side of a picture is resized to, and ``gsd_m`` the resolution that it then has.
+    ``comparison`` is a table of models compared with on equal terms, this one among them.
     """
 
     schema_version: int = SCHEMA_VERSION

@@ -7,6 +7,7 @@ ones; elementwise work, norms and resizing are not counted, as usual.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,6 +71,25 @@ def count_macs(module: nn.Module, *inputs: Tensor) -> Macs:
     return counter.macs
 
 
+def count_image(module: nn.Module, bands: int, edge_px: int, images: int = 1) -> Macs:
+    """Count what one square image costs a module, in the mode it is in.
+
+    Nothing is computed where the pass can do without values; models whose work hangs on what they see (detectors, whose
+    proposals do) look at an image of zeros.
+
+    Args:
+        module: The module; it is not changed.
+        bands: Bands of the image.
+        edge_px: Its edge.
+        images: Images that one call takes: two for models of change.
+    """
+    shape = (1, bands, edge_px, edge_px)
+    try:
+        return count_macs(copy.deepcopy(module).to("meta"), *(torch.empty(shape, device="meta") for _ in range(images)))
+    except (NotImplementedError, RuntimeError):
+        return count_macs(module, *(torch.zeros(shape) for _ in range(images)))
+
+
 class _Counter(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
@@ -119,6 +139,11 @@ def _added_matmul(out: Tensor, added: Tensor, a: Tensor, b: Tensor, *_: Any) -> 
     return Macs(products=out.numel() * a.shape[-1])
 
 
+def _added_layer(out: Tensor, bias: Tensor, x: Tensor, weight: Tensor, *_: Any) -> Macs:
+    """A linear layer that adds to what is there already."""
+    return Macs(layers=out.numel() * x.shape[-1])
+
+
 def _einsum(out: Tensor, equation: str, *operands: Tensor) -> Macs:
     names = equation.replace(" ", "").partition("->")[0].split(",")
     sizes = {
@@ -134,6 +159,7 @@ _COUNTS: dict[str, Callable[..., Macs]] = {
     "conv_transpose2d": _conv_transpose,
     "scaled_dot_product_attention": _attention,
     **dict.fromkeys(("matmul", "__matmul__", "bmm", "mm"), _matmul),
-    **dict.fromkeys(("baddbmm", "addmm"), _added_matmul),
+    "baddbmm": _added_matmul,
+    "addmm": _added_layer,
     "einsum": _einsum,
 }

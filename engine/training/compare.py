@@ -15,7 +15,7 @@ import torch
 
 from engine.models.card import ModelCard, Rival
 from engine.models.checkpoint import load_checkpoint, save_checkpoint
-from engine.models.cost import count_macs
+from engine.models.cost import count_image
 from engine.models.loaded import LoadedModel
 from engine.models.registry import create
 from engine.training.evaluate import evaluate
@@ -90,13 +90,13 @@ def _rival(
     report = evaluate(model, recipe, root, split, extras=(), progress=tell)
     edge = card.window_px
     with torch.random.fork_rng(devices=[]):  # counted as built, before norms are folded
-        plain, probe = create(card.architecture, **card.config).eval(), torch.zeros(1, len(card.bands), edge, edge)
+        plain = create(card.architecture, **card.config).eval()
     figures: dict[str, Any] = {
         "split": split,
         **{key: round(value, 4) for key, value in report.headline.items()},
         "tokens": card.token_count,
         "parameters_m": round(sum(p.numel() for p in plain.parameters()) / 1e6, 3),
-        "gmac": round(count_macs(plain, probe).total / 1e9, 3),
+        "gmac": round(count_image(plain, len(card.bands), edge).total / 1e9, 3),
         "window_px": edge,
         "images_per_s": round(images_per_s(model, edge), 2),
         "device": str(model.device),

@@ -40,7 +40,8 @@ class Mlp(nn.Sequential):
         for start in range(0, len(rows), step):
             part = norm(rows[start : start + step])
             seen = torch.addmm(b1, part, w1.t(), out=hidden[: len(part)])
-            out[start : start + step].addmm_(torch.ops.aten.gelu_(seen), w2.t())
+            place = out[start : start + step]
+            torch.addmm(place, torch.ops.aten.gelu_(seen), w2.t(), out=place)
         return out
 
 
