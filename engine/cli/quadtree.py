@@ -72,10 +72,11 @@ def quadtree_command(
         seed=seed,
         device=device,
     )
-    vector_format(out)
+    vector_format(out)  # before a scene is opened, which may take its time
     console = Console(stderr=True)
     shown = Progress(console=console, transient=True, disable=as_json or not console.is_terminal)
     with interruptible() as interrupted, shown as bars, Scene.open(source, crs=crs) as scene:
+        vector_format(out, scene.grid)
         tree = _tree(scene, options, scores, bars, interrupted)
         selection = tree.select(tokens)
         bar = bars.add_task(f"patches to {out.name}", total=1.0)

@@ -58,5 +58,6 @@ def examples_command(
         path, times, equal = examples.implementations_example(image, out)
         typer.echo("all four give the same boxes" if equal else "the boxes differ")
         for runner, ms in times.items():
-            typer.echo(f"  {runner:8} {ms:9.3f} ms, {ms / times['fast']:.1f} times fast")
+            ratio = "" if runner == "fast" else f", {ms / times['fast']:.1f} times as long as fast"
+            typer.echo(f"  {runner:8} {ms:9.3f} ms{ratio}")
     typer.echo(f"{path} ({size_text(path_size(path))})")

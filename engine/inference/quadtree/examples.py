@@ -144,7 +144,9 @@ def scorers_example(example: ExampleImage, out: Path, *, weights: Path | None = 
     note = (
         f"{example.num_patches} patches of {example.min_size} to {example.max_size} pixels; what is fine is what counts"
     )
-    return write_figure(out, "Where is the information? Scorers compared", note, [panels[:3], panels[3:]])
+    return write_figure(
+        out, "Where is the information? Scorers compared", note, [panels[:3], panels[3:]], _sizes(example)
+    )
 
 
 def tokens_example(example: ExampleImage, out: Path) -> Path:
@@ -191,7 +193,9 @@ def implementations_example(example: ExampleImage, out: Path) -> tuple[Path, dic
     shown = Panel(chart, "time of a batch", f"{_COPIES} images, median of {_TIMED_RUNS} runs, log scale")
     said = "the same boxes from all four" if equal else "the boxes differ"
     note = f"{example.num_patches} patches of {example.min_size} to {example.max_size} pixels: {said}"
-    path = write_figure(out, "Four implementations, one answer", note, [panels[:3], [panels[3], shown]])
+    path = write_figure(
+        out, "Four implementations, one answer", note, [panels[:3], [panels[3], shown]], _sizes(example)
+    )
     return path, times, equal
 
 
@@ -221,10 +225,10 @@ def reverse_example(example: ExampleImage, out: Path) -> Path:
             "tokens of a random projection, three principal components",
             f"[{example.num_patches}, 48] to [48, {rows}, {cols}]",
         ),
-        Panel(_cells(edges, example), "size of each patch", ", ".join(f"{size} px" for size in _sizes(example))),
+        Panel(_cells(edges, example), "size of each patch", "in the colours above"),
     ]
     note = f"{example.num_patches} tokens become {rows} x {cols} cells of {example.min_size} pixels"
-    return write_figure(out, "Reverse quadtree: from tokens to a map", note, [panels[:2], panels[2:]])
+    return write_figure(out, "Reverse quadtree: from tokens to a map", note, [panels[:2], panels[2:]], _sizes(example))
 
 
 def _all_scores(example: ExampleImage, weights: Path | None) -> list[Scores]:

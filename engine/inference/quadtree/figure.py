@@ -20,7 +20,7 @@ Pixels = npt.NDArray[np.uint8]
 
 _PANEL_PX = 560
 _GAP_PX = 28
-_INK, _PALE, _PAPER = "#20242a", "#667080", "#ffffff"
+_INK, _PALE, _PAPER, _BAR = "#20242a", "#667080", "#ffffff", "#4a7ebb"
 _TITLE_PX, _CAPTION_PX, _NOTE_PX = 30, 20, 16
 _DIMMED = 0.82
 
@@ -40,8 +40,15 @@ class Panel:
     note: str = ""
 
 
-def write_figure(path: Path, title: str, note: str, rows: Sequence[Sequence[Panel]]) -> Path:
+def write_figure(path: Path, title: str, note: str, rows: Sequence[Sequence[Panel]], sizes: Sequence[int] = ()) -> Path:
     """Write panels in rows; all are brought to one width.
+
+    Args:
+        path: The file.
+        title: What is shown.
+        note: A line of figures below.
+        rows: The panels.
+        sizes: Sizes of patches in pixels whose colours are explained, the smallest first.
 
     Raises:
         OutputError: The file cannot be written; or its suffix names no picture.
@@ -57,6 +64,7 @@ def write_figure(path: Path, title: str, note: str, rows: Sequence[Sequence[Pane
     draw = ImageDraw.Draw(sheet)
     draw.text((_GAP_PX, _GAP_PX - 6), title, _INK, _font(_TITLE_PX))
     draw.text((_GAP_PX, _GAP_PX + _TITLE_PX + 4), note, _PALE, _font(_NOTE_PX))
+    _explain(draw, sizes, width - _GAP_PX)
     for row, shown, edge in zip(rows, pictures, heights, strict=True):
         for column, (panel, picture) in enumerate(zip(row, shown, strict=True)):
             left = _GAP_PX + column * (_PANEL_PX + _GAP_PX)
@@ -65,6 +73,18 @@ def write_figure(path: Path, title: str, note: str, rows: Sequence[Sequence[Pane
             draw.text((left, top + edge + 10 + _CAPTION_PX), panel.note, _PALE, _font(_NOTE_PX))
         top += edge + text + _GAP_PX
     return _save(sheet, path)
+
+
+def _explain(draw: ImageDraw.ImageDraw, sizes: Sequence[int], right: int) -> None:
+    """Colours of patch sizes in a line that ends at ``right``."""
+    font, top = _font(_NOTE_PX), _GAP_PX + _TITLE_PX + 4
+    for size, colour in reversed(tuple(zip(sizes, level_colours(len(sizes)), strict=True))):
+        text = f"{size} px"
+        right -= round(draw.textlength(text, font))
+        draw.text((right, top), text, _PALE, font)
+        right -= _NOTE_PX + 6
+        draw.rectangle((right, top + 1, right + _NOTE_PX, top + 1 + _NOTE_PX), fill=colour, outline=_PALE)
+        right -= _NOTE_PX
 
 
 def outlined(pixels: Pixels, boxes: npt.NDArray[np.int64], min_size: int, levels: int) -> Pixels:
@@ -92,7 +112,7 @@ def bars(names: Sequence[str], values: Sequence[float], unit: str, shape: tuple[
         top = step * (number + 0.35)
         length = (width - 200) * (np.log10(value) - low) / max(high - low, 1e-9)
         draw.text((16, top), name, _INK, _font(_CAPTION_PX))
-        draw.rectangle((16, top + 26, 16 + length, top + 26 + step * 0.35), fill=level_colours(4)[3 - number % 4])
+        draw.rectangle((16, top + 26, 16 + length, top + 26 + step * 0.35), fill=_BAR)
         draw.text((26 + length, top + 24 + step * 0.1), f"{value:.1f} {unit}", _INK, _font(_NOTE_PX))
     return np.asarray(sheet)
 

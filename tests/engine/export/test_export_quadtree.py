@@ -48,6 +48,7 @@ def test_every_format_holds_the_same_patches(tmp_path, suffix):
     placed = table.geometry.to_crs("EPSG:26914") if suffix == ".geojson" else table.geometry
     assert (shapely.area(shapely.symmetric_difference(placed.to_numpy(), boxes)) < 5).all()  # GeoJSON keeps 1 cm
     np.testing.assert_allclose(table["area_m2"], shapely.area(boxes), rtol=2e-3)
+    assert shapely.coverage_is_valid(table.geometry.to_numpy())  # in lon/lat too: neighbours share every point
     assert sum(shapely.area(boxes)) == 70 * 90 * 25
     assert not list(tmp_path.glob(".*"))
 
@@ -78,6 +79,8 @@ def test_rotated_grids_and_gaps(tmp_path, share):
     selection = tree.select(tree.max_tokens)
     table = geopandas.read_file(export_patches(tree, selection, tmp_path / "turned.fgb"))
     assert len(table) == len(selection) == int(tree.occupied.sum())
+    mixed = export_patches(tree, tree.select((tree.min_tokens + tree.max_tokens) // 2), tmp_path / "mixed.fgb")
+    assert shapely.coverage_is_valid(geopandas.read_file(mixed).geometry.to_numpy())
     assert table.is_valid.all()
     left, top, size = selection.boxes.T
     pixels = (np.minimum(left + size, 90) - left) * (np.minimum(top + size, 70) - top)
