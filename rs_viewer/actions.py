@@ -141,6 +141,13 @@ SPECS = (
         "quadtree",
         "Ctrl+T",
     ),
+    Spec(
+        "compare",
+        "Compare &Two Scenes…",
+        "Find what changed between two scenes of one place",
+        "compare",
+        "Ctrl+D",
+    ),
     Spec("shortcuts", "&Keyboard Shortcuts", "List every command with its keys", "help", "F1"),
     Spec("about", "&About RS Viewer", "Version and licence", "info"),
 )
@@ -183,7 +190,7 @@ MENUS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "appearance",
         ),
     ),
-    ("&Analysis", ("run", "cancel", "-", "find_similar", "clear_inspection", "-", "model_folder")),
+    ("&Analysis", ("run", "cancel", "-", "compare", "-", "find_similar", "clear_inspection", "-", "model_folder")),
     ("&Layers", ("bands", "quadtree", "zoom_layer", "-", "layer_up", "layer_down", "-", "close_layer")),
     ("&Help", ("demo", "-", "shortcuts", "about")),
 )

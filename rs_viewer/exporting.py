@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rs_viewer.workspace import OpenAnalysis
 
 
-CONTENTS = {"detection": "objects", "classification": "cells"}
+CONTENTS = {"change": "changes", "detection": "objects", "classification": "cells"}
 """What the proposed file's name says it holds, by kind of analysis, where not regions."""
 
 
@@ -66,7 +66,7 @@ class Exporter(QObject):
         if self.dialog is not None:
             self.dialog.raise_()
             return
-        stem = analysis.path.name.removesuffix(tasks.RESULT_SUFFIX) or "analysis"
+        stem = analysis.path.name.removesuffix(tasks.RESULT_SUFFIX).removesuffix(tasks.CHANGE_SUFFIX) or "analysis"
         name = f"{stem}_{CONTENTS.get(analysis.kind, 'regions')}"
         dialog = ExportDialog(
             formats, layers, analysis.card.classes, self._session.folder("export"), name, self._window

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PySide6.QtCore import QObject, Signal
 
+from rs_viewer import format as fmt
 from rs_viewer.attention import TokenLooks
 from rs_viewer.jobs import Context, Latest
+from rs_viewer.panels.facts import Fact
 from rs_viewer.panels.inspector import Inspector
 from rs_viewer.parts import Parts, single_shot
 from rs_viewer.spectra import Moments, class_moments, spectrum_of
@@ -55,6 +57,25 @@ def region_at(context: Context, analysis: Analysis, x: float, y: float, known_id
     context.raise_if_cancelled()
     read = region_id > 0 and region_id != known_id
     return Found(analysis, region_id, analysis.region(region_id) if read else None)
+
+
+def change_facts(region: Region, *, geographic: bool) -> list[Fact]:
+    """What is known about a change: its score and size, and the mean of each band before and after."""
+    x, y = region.centroid
+    facts = [
+        Fact("Score", fmt.percent(region.confidence), "Mean probability that its pixels changed"),
+        Fact("Area", fmt.area(region.area_m2), "On the ellipsoid, whatever the projection"),
+        Fact("Perimeter", fmt.length(region.perimeter_m), "On the ellipsoid"),
+        Fact("Centroid", fmt.lonlat(x, y) if geographic else f"{x:.1f}, {y:.1f}", "Where its middle lies"),
+        Fact("Pixels", fmt.count(region.pixels), "Of the analysis grid"),
+    ]
+    means = dict(zip(region.band_names, region.means, strict=True))
+    for name in region.band_names:
+        plain = name.removeprefix("before_")
+        if name != plain and f"after_{plain}" in means:
+            text = f"{fmt.significant(means[name])} → {fmt.significant(means[f'after_{plain}'])}"
+            facts.append(Fact(plain.replace("_", " ").capitalize(), text, "Mean of the band before and after"))
+    return facts
 
 
 class Inspection(QObject):
@@ -158,10 +179,14 @@ class Inspection(QObject):
         if item is None or item.analysis is not found.analysis:
             return
         if found.region is None:
-            self.told.emit("There is no region here.")
+            compared = found.analysis.kind == "change"
+            self.told.emit("There is no change here." if compared else "There is no region here.")
             return
         region, analysis = found.region, found.analysis
         color = self._color(analysis, region)
+        if analysis.kind == "change":
+            self._show_change(analysis, region, color)
+            return
         if not found.listed:
             self._map.set_highlights({})
         self._map.set_outline(region.rings, grid=analysis.grid)
@@ -175,6 +200,13 @@ class Inspection(QObject):
             keep_similar=found.listed,
         )
         self.looks.be_about(item, region.window, region.token_index)
+        self.shown.emit()
+
+    def _show_change(self, analysis: Analysis, region: Region, color: str) -> None:
+        self._map.set_outline(region.rings, grid=analysis.grid)
+        title = f"{region.class_name.capitalize()} {fmt.count(region.region_id)}"
+        facts = change_facts(region, geographic=analysis.grid.crs is not None)
+        self.inspector.show_facts(title, f"Change {region.region_id}", color, facts)
         self.shown.emit()
 
     # Similar regions ------------------------------------------------------------------------------------------------

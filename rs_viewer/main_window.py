@@ -16,6 +16,7 @@ from rs_viewer import tasks
 from rs_viewer.actions import Actions
 from rs_viewer.catalogue import Catalogue
 from rs_viewer.cells import Cells
+from rs_viewer.comparing import Comparisons
 from rs_viewer.display import Display
 from rs_viewer.docks import Docks
 from rs_viewer.exporting import Exporter
@@ -47,7 +48,7 @@ FIRST_SIZE = (1480, 920)
 LEAST_SIZE = (720, 480)
 TOLD_MS = 8000
 NO_FEATURES = "Only regions can be compared: objects, cells and patches bear no features"
-DRAWN = ("segmentation", "classification")
+DRAWN = ("segmentation", "classification", "change")
 """Kinds of analyses that have a class map."""
 TOOLS = {"tool_pan": "pan", "tool_inspect": "inspect", "tool_roi": "roi"}
 SCHEMES: dict[str, Mode] = {"scheme_system": "system", "scheme_light": "light", "scheme_dark": "dark"}
@@ -83,6 +84,7 @@ class MainWindow(QMainWindow):
         self.display = Display(self.jobs, self)
         parts = Parts(self.jobs, self.room, self.workspace, self.map, self.analysis_panel)
         self.runs = Runs(parts, self)
+        self.comparisons = Comparisons(parts, self.runs, self.opener, session, self)
         self.inspection = Inspection(parts, self.inspector, self)
         self.objects = Objects(parts, self.inspector, self)
         self.cells = Cells(parts, self.inspector, self)
@@ -151,6 +153,7 @@ class MainWindow(QMainWindow):
             "reset_layout": self.reset_layout,
             "run": self.runs.start,
             "cancel": self.runs.cancel,
+            "compare": self.comparisons.ask,
             "find_similar": self.inspection.find_similar,
             "clear_inspection": self.inspector.cleared.emit,
             "model_folder": self.catalogue.open_model_folder,
@@ -179,12 +182,13 @@ class MainWindow(QMainWindow):
         self.theme.changed.connect(self._refresh_icons)
         self.jobs.changed.connect(self._update)
         self.jobs.idle.connect(self._idle)
-        for part in (self.opener, self.exporter, self.display, self.catalogue, self.quadtrees):
+        for part in (self.opener, self.exporter, self.display, self.catalogue, self.quadtrees, self.comparisons):
             part.failed.connect(self.show_error)
         self.opener.opened.connect(self._opened)
         self.opener.modelDropped.connect(self.catalogue.add_model)
         self.opener.areaDropped.connect(self.analysis_panel.areaFileRequested)
         self.exporter.told.connect(self.tell)
+        self.comparisons.told.connect(self.messages.tell)
         self.catalogue.warned.connect(self.messages.warn)
         self.catalogue.deviceShown.connect(self.places.show_device)
         self.inspection.failed.connect(lambda failure: self.show_error("Cannot read the region", failure))
@@ -305,7 +309,8 @@ class MainWindow(QMainWindow):
 
     def _run_finished(self, event: Finished) -> None:
         self.messages.tell(
-            f"The analysis is complete: {found_text(event)}. Click one with Inspect to read about it.",
+            f"The analysis is complete: {found_text(event, compared=self.runs.compares)}. "
+            "Click one with Inspect to read about it.",
             "Export…",
             self._export,
         )
@@ -339,7 +344,7 @@ class MainWindow(QMainWindow):
             "cancel": self.runs.running,
             "export": self.workspace.pointed == "patches" or (analysis is not None and analysis.complete),
             **dict.fromkeys(("bands", "quadtree"), self._scene_layer() is not None),
-            "demo": not self.runs.running,
+            **dict.fromkeys(("demo", "compare"), not self.runs.running),
             "find_similar": inspected,
             "clear_inspection": self.inspector.occupied,
             **dict.fromkeys(("close_layer", "zoom_layer", "layer_up", "layer_down"), layer),
@@ -383,6 +388,7 @@ class MainWindow(QMainWindow):
         self.catalogue.stop()
         self.runs.stop()
         self.quadtrees.stop()
+        self.comparisons.stop()
         self.session.save_window(self.saveGeometry(), self.saveState())
         self.catalogue.remember_model()
         self.session.save()

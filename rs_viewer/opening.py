@@ -148,10 +148,14 @@ class Opener(QObject):
 
     def _opened(self, found: tasks.Opened) -> None:
         grid = found.scene.grid if found.scene is not None else found.analysis.grid if found.analysis else None
-        self._make_room(grid)
+        self.make_room(grid)
         scene: OpenScene | None = None
         if found.scene is not None:
             scene = self._workspace.add_scene(found.scene, tuple(found.scene.sources))
+        if found.after is not None and self._workspace.fits(found.after.grid):
+            self._workspace.add_scene(found.after, tuple(found.after.sources))
+        elif found.after is not None:
+            found.after.close()
         if found.analysis is not None:
             self._workspace.add_analysis(found.analysis, found.analysis.path, scene)
         for text in found.warnings:
@@ -159,8 +163,11 @@ class Opener(QObject):
         self._session.add_recent(SEPARATOR.join(found.source))
         self.opened.emit(scene if found.analysis is None else self._workspace.analysis)
 
-    def _make_room(self, grid: object) -> None:
-        """A map has one CRS: what is in another one goes. Scenes without a place on Earth are shown one at a time."""
+    def make_room(self, grid: object) -> None:
+        """Close what cannot be shown beside something on this grid.
+
+        A map has one CRS: what is in another one goes. Scenes without a place on Earth are shown one at a time.
+        """
         if self._workspace.empty:
             return
         nowhere = getattr(grid, "crs", None) is None

@@ -47,9 +47,10 @@ def grid_roi(points: list[tuple[float, float]], crs: Any) -> dict[str, Any]:
     return {"geometry": {"type": "Polygon", "coordinates": [ring]}, "crs": "" if crs is None else crs.to_string()}
 
 
-def found_text(event: Finished) -> str:
-    """What a run found, in words."""
-    found = ((event.detections, "object"), (event.cells, "cell"), (event.regions, "region"))
+def found_text(event: Finished, *, compared: bool = False) -> str:
+    """What a run found, in words; ``compared`` where it compared two scenes."""
+    region = "change" if compared else "region"
+    found = ((event.detections, "object"), (event.cells, "cell"), (event.regions, region))
     number, thing = next((number, thing) for number, thing in found if number is not None)
     return f"{fmt.count(number)} {thing}{'' if number == 1 else 's'}"
 
@@ -90,6 +91,7 @@ class Runs(QObject):
         self._waiting: Analysis | None = None
         self._said: set[str] = set()
         self._furthest = 0.0
+        self.compares = False
         self._check = Latest(parts.jobs, "Checking the scene against the model", parent=self)
         self._check.answered.connect(self._checked)
         self._check.failed.connect(self._check_failed)
@@ -219,16 +221,38 @@ class Runs(QObject):
         self.out_dir = wish.out_dir if how != "run" else tasks.free_out_dir(wish.out_dir)
         if self.out_dir != wish.out_dir:
             self.panel.set_out_dir(self.out_dir)
-        self._scene, self._live, self._furthest = scene, None, 0.0
+        after: tuple[str, ...] = ()
+        if how == "resume" and self._waiting is not None and self._waiting.info.after is not None:
+            after = self._waiting.info.after.sources
+        self._launch(scene, after, model_path, options, overwrite=how == "overwrite")
+
+    def compare(
+        self, scene: OpenScene, after: tuple[str, ...], model_path: str, out_dir: str, options: AnalysisOptions
+    ) -> None:
+        """Start comparing an open scene with a later one; an interrupted run of the same in the folder goes on."""
+        if not self.running:
+            self.out_dir = tasks.free_out_dir(out_dir)
+            self._launch(scene, after, model_path, options)
+
+    def _launch(
+        self,
+        scene: OpenScene,
+        after: tuple[str, ...],
+        model_path: str,
+        options: AnalysisOptions,
+        *,
+        overwrite: bool = False,
+    ) -> None:
+        self._scene, self._live, self._furthest, self.compares = scene, None, 0.0, bool(after)
         source, out_dir = scene.source, self.out_dir
         self._check.forget()
         self.panel.show_check("")
         self.panel.offer_resume("")
         self.panel.begin()
         self.job = self._jobs.submit(
-            "Analysis",
+            "Comparison" if after else "Analysis",
             lambda context: tasks.run_analysis(
-                context, self._room, source, model_path, out_dir, options, overwrite=how == "overwrite"
+                context, self._room, source, model_path, out_dir, options, after=after, overwrite=overwrite
             ),
             lane="device",
             asks_on_close=True,
@@ -331,7 +355,7 @@ class Runs(QObject):
         self.rateChanged.emit("")
 
     def _succeeded(self, event: Finished) -> None:
-        self._end(f"{found_text(event)} in {fmt.duration(event.seconds)}")
+        self._end(f"{found_text(event, compared=self.compares)} in {fmt.duration(event.seconds)}")
         scene, out_dir = self._scene, self.out_dir
         job = self._jobs.submit("Opening the analysis", lambda context: tasks.look_on(context, out_dir))
         job.succeeded.connect(lambda analysis: self._finished(event, analysis, scene))

@@ -9,13 +9,22 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import AnalysisError, CancelledError, EngineError, EngineWarning, OutputError
+from engine.errors import (
+    AnalysisError,
+    CancelledError,
+    CheckpointError,
+    EngineError,
+    EngineWarning,
+    OutputError,
+    PairWarning,
+)
 from engine.inference.events import Finished
 from engine.inference.options import AnalysisOptions
 from rs_viewer.jobs import Context
@@ -26,20 +35,22 @@ if TYPE_CHECKING:
     from engine.inference.device import DeviceInfo
     from engine.models.catalog import ModelInfo
     from engine.models.loaded import LoadedModel
-    from engine.scene import Scene
+    from engine.scene import Scene, ScenePair
 
 RESULT_SUFFIX = "_analysis"
+CHANGE_SUFFIX = "_changes"
 WANTED_SOON = ("engine.inference.pipeline", "engine.inference.attention", "engine.regions.similarity", "engine.export")
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A source that was opened: a scene, and the analysis if the source was one."""
+    """A source that was opened: a scene, and the analysis if the source was one; ``after`` is a comparison's second."""
 
     source: tuple[str, ...]
     scene: Scene | None
     analysis: Analysis | None
     warnings: tuple[str, ...] = ()
+    after: Scene | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +150,64 @@ def open_results(context: Context, path: str | Path) -> Opened:
         said = tuple(item.message for item in scene.warnings)
     except (OSError, ValueError) as error:
         said = (f"The analysis is shown without its scene. {error}",)
-    return Opened((str(folder),), scene, analysis, said)
+    after = None
+    if analysis.info.after is not None:
+        try:
+            after = open_scene(analysis.info.after.sources)
+        except (OSError, ValueError) as error:
+            said = (*said, f"The comparison is shown without its later scene. {error}")
+    return Opened((str(folder),), scene, analysis, said, after)
+
+
+def open_scene(source: Sequence[str]) -> Scene:
+    """Open a scene from the sources it was made of."""
+    from engine.scene import Scene
+
+    scene = Scene.open(source[0] if len(source) == 1 else list(source))
+    warm_up(scene.grid)
+    return scene
+
+
+@contextmanager
+def scene_or_pair(source: Sequence[str], after: Sequence[str]) -> Iterator[Scene | ScenePair]:
+    """A scene or, where there is a later one to compare it with, both on one grid; closed in the end."""
+    from engine.scene import pair_scenes
+
+    with open_scene(source) as scene:
+        if not after:
+            yield scene
+            return
+        with open_scene(after) as later:
+            yield pair_scenes(scene, later)
+
+
+def open_pair(context: Context, before: Sequence[str], after: Sequence[str]) -> tuple[Scene, Scene]:
+    """Open two scenes for the map, once it is sure that they can be compared.
+
+    Raises:
+        EngineError: They cannot be opened or compared.
+    """
+    with scene_or_pair(before, after):
+        context.raise_if_cancelled()
+    return open_scene(before), open_scene(after)
+
+
+def find_change_model(context: Context, path: str) -> ModelInfo:
+    """A model of change from its checkpoint.
+
+    Raises:
+        CheckpointError: It is none.
+    """
+    from engine.models.catalog import find_model
+
+    info = find_model(Path(path))
+    if info.card.task != "change":
+        raise CheckpointError(
+            f"{info.card.title} does not compare scenes: its task is {info.card.task}",
+            where=path,
+            remedy="Choose the checkpoint of a model of change; the recipe lemevit-changes trains one.",
+        )
+    return info
 
 
 def warm_up(grid: Any) -> None:
@@ -181,21 +249,29 @@ class Checked:
     waiting: Analysis | None
 
 
-def check(context: Context, source: Sequence[str], model: ModelInfo, options: AnalysisOptions, out_dir: str) -> Checked:
+def check(
+    context: Context,
+    source: Sequence[str],
+    model: ModelInfo,
+    options: AnalysisOptions,
+    out_dir: str,
+    *,
+    after: Sequence[str] = (),
+) -> Checked:
     """Find out what should be said before a run, and whether an interrupted analysis waits in the folder."""
     from engine.inference.analysis import open_analysis
     from engine.inference.check import check_run
-    from engine.scene import Scene
     from engine.scene.roi import Roi
 
     waiting = open_analysis(out_dir) if out_dir and interrupted(out_dir) else None
     context.raise_if_cancelled()
     try:
-        with Scene.open(source[0] if len(source) == 1 else list(source)) as scene:
+        with scene_or_pair(source, after) as scene:
             found = check_run(scene, model.card, options)
             if options.roi is not None:
                 Roi.from_json(options.roi).on_grid(found.scene.grid)
-            said = tuple(item.message for item in found.warnings if item not in scene.warnings)
+            known = [item for item in scene.warnings if not isinstance(item, PairWarning)]  # said when it was opened
+            said = tuple(item.message for item in found.warnings if item not in known)
             size_px = (found.scene.width, found.scene.height)
         if out_dir:
             ensure_writable(out_dir)
@@ -220,6 +296,12 @@ def default_out_dir(sources: Sequence[str], documents: str | Path) -> str:
     return str(home / f"{stem}{RESULT_SUFFIX}")
 
 
+def default_change_dir(before: Sequence[str], after: Sequence[str], documents: str | Path) -> str:
+    """Where the comparison of two scenes goes unless somebody says otherwise: beside the earlier one."""
+    beside = default_out_dir(before, documents).removesuffix(RESULT_SUFFIX)
+    return f"{beside}_{Path(after[0]).stem}{CHANGE_SUFFIX}"
+
+
 def free_out_dir(path: str | Path) -> str:
     """``path``, or the first of ``path-2``, ``path-3`` … that holds no finished analysis."""
     place = Path(path)
@@ -238,23 +320,25 @@ def run_analysis(
     out_dir: str,
     options: AnalysisOptions,
     *,
+    after: Sequence[str] = (),
     overwrite: bool = False,
 ) -> Finished:
-    """Run a model over a scene, opened anew so that closing it on the map does no harm; every event is reported.
+    """Run a model over a scene, or over it and a later one; every event is reported.
+
+    Scenes are opened anew, so that closing them on the map does no harm.
 
     Raises:
         CancelledError: The user stopped it; what is done stays in the folder.
     """
     from engine.inference.pipeline import analyse
     from engine.inference.threads import leave_a_core_free
-    from engine.scene import Scene
 
     leave_a_core_free()
     ensure_writable(out_dir)
     loaded = room.load(model_path)
     context.raise_if_cancelled()
     last: object = None
-    with Scene.open(source[0] if len(source) == 1 else list(source)) as scene:
+    with scene_or_pair(source, after) as scene:
         for event in analyse(scene, loaded, out_dir, options, cancel=context.cancelled, overwrite=overwrite):
             context.report(event)
             last = event

@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 
 KINDS = ("confidence", "classes", "regions")
 """Maps of an analysis, bottom to top."""
-MAIN_KINDS = {"segmentation": "classes", "detection": "objects", "classification": "classes"}
+MAIN_KINDS = {"segmentation": "classes", "change": "classes", "detection": "objects", "classification": "classes"}
 """The layer that stands for an analysis of each kind."""
 POINTED: dict[str, Literal["regions", "objects", "cells"]] = {"detection": "objects", "classification": "cells"}
 """What pointing is about in analyses of each kind, where not regions."""
 LAYER_NAMES = {"confidence": "Confidence", "classes": "Classes", "regions": "Regions", "objects": "Objects"}
+CHANGE_NAMES = {"confidence": "Probability of change", "classes": "Changes", "regions": "Outlines of changes"}
 CLASS_OPACITY = 0.6
+CELL_OPACITY = 0.45
+"""Of class maps that say what a whole place is: what is there should still be seen."""
 
 
 @dataclass(eq=False)
@@ -291,12 +294,13 @@ def _layers_of(analysis: Analysis) -> dict[str, Layer]:
         return {"objects": BoxLayer(LAYER_NAMES["objects"], analysis.grid)}
     layers: dict[str, Layer] = {}
     for kind in KINDS:
-        if kind == "regions" and analysis.kind != "segmentation":
+        if kind == "regions" and analysis.kind == "classification":
             continue
-        layer = RasterLayer(analysis, kind, name=LAYER_NAMES[kind])  # type: ignore[arg-type]
+        names = CHANGE_NAMES if analysis.kind == "change" else LAYER_NAMES
+        layer = RasterLayer(analysis, kind, name=names[kind])  # type: ignore[arg-type]
         layer.visible = kind != "confidence"
         if kind == "classes":
-            layer.opacity = CLASS_OPACITY
+            layer.opacity = CELL_OPACITY if analysis.kind == "classification" else CLASS_OPACITY
         layers[kind] = layer
     return layers
 

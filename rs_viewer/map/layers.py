@@ -270,6 +270,8 @@ class RasterLayer(TiledLayer):
             return RegionSource(self.analysis, self._style, self._shades, dict(self._highlights), self._accent)
         if self.kind == "classes":
             table = colours.class_table([c.color for c in self.analysis.card.classes])
+            if self.analysis.card.task == "change":
+                table[0] = 0  # what is unchanged shows the scene
         else:
             table = colours.confidence_table()
         return TableSource(self.analysis, self.kind, table)
