@@ -12,7 +12,6 @@ come in, for each row is decided with all rows that can matter to it (``REACH`` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +87,7 @@ class EdgeFollower:
         ready = stop if last else max(self._done, stop - REACH)
         done = None
         if ready > self._done:
-            moved = follow_edges(owners, lookup, [maps.bands[i] for i in colours.bands], colours, maps.row_start)
+            moved = follow_edges(owners, lookup, maps.bands, colours, maps.row_start)
             part = slice(self._done - maps.row_start, ready - maps.row_start)
             done = moved[part], maps.rows(part)
             self._done = ready
@@ -97,14 +96,14 @@ class EdgeFollower:
         return done
 
 
-def follow_edges(owners: Labels, lookup: Labels, bands: Sequence[Array], colours: Colours, first_row: int) -> Labels:
+def follow_edges(owners: Labels, lookup: Labels, bands: Array, colours: Colours, first_row: int) -> Labels:
     """Move the borders between labels to the edges of the image.
 
     Args:
         owners: ``[h, W]`` area labels, 0 is none.
         lookup: Label of each area label: borders run between these.
-        bands: ``[h, W]`` the bands to judge by, at most four.
-        colours: Mean and spread of these bands.
+        bands: ``[B, h, W]`` all bands, without NaN.
+        colours: The bands to judge by, at most four, with mean and spread.
         first_row: Row of the scene the first row is, so that the chessboard lies still.
     """
     height, width = owners.shape
@@ -112,11 +111,10 @@ def follow_edges(owners: Labels, lookup: Labels, bands: Sequence[Array], colours
     owner, label = (np.zeros((height + 2 * RADIUS, width + 2 * RADIUS), np.int32) for _ in range(2))
     _label(owners, lookup, owner[inside], label[inside])
     colour = np.zeros(owner.shape, np.int64)
-    for index, band in enumerate(bands):
-        spread = max(float(colours.spread[index]), 1e-12)
-        darkest = np.float32(colours.mean[index] - 64 / _STEPS * spread)
-        _pack(band, darkest, np.float32(_STEPS / spread), index * _LANE, colour[inside])
-    weight = np.float32(SMOOTHNESS * _STEPS * _STEPS * len(bands))
+    spread = np.maximum(colours.spread, 1e-12)
+    darkest = (colours.mean - 64 / _STEPS * spread).astype(np.float32)
+    _pack(bands, np.array(colours.bands), darkest, (_STEPS / spread).astype(np.float32), colour[inside])
+    weight = np.float32(SMOOTHNESS * _STEPS * _STEPS * len(colours.bands))
     flat = owner.reshape(-1), label.reshape(-1), colour.reshape(-1)
     sides, near = _steps(owner.shape[1])
     active, count = np.empty((2, owner.size // 2 + 1), np.int64), np.zeros(2, np.int64)
@@ -127,7 +125,7 @@ def follow_edges(owners: Labels, lookup: Labels, bands: Sequence[Array], colours
         for field in (1, 0):
             at = active[field, : count[field]]
             places, taken = np.empty(at.size, np.int64), np.empty(at.size, np.int64)
-            changes = _half_step(at, *flat, sides, near, turn, len(bands), weight, places, taken)
+            changes = _half_step(at, *flat, sides, near, turn, len(colours.bands), weight, places, taken)
             moved.append(places[:changes])
         if turn + 1 < ROUNDS:
             count[:] = 0
@@ -145,13 +143,18 @@ def _label(owners: Labels, lookup: Labels, owner: Labels, label: Labels) -> None
 
 
 @kernel
-def _pack(band: Array, darkest: np.float32, steps: np.float32, lane: int, colour: Array) -> None:
-    """Write a band as 7 bits into a lane of ``colour``, and a 1 into the lane that counts."""
-    for row in range(band.shape[0]):
-        for col in range(band.shape[1]):
-            grey = (np.float32(band[row, col]) - darkest) * steps
-            grey = min(max(grey, np.float32(0)), np.float32(127))
-            colour[row, col] |= (np.int64(grey) << lane) | (1 << _COUNT_LANE)
+def _pack(bands: Array, chosen: Ints, darkest: Array, steps: Array, colour: Ints) -> None:
+    """Write some bands as 7 bits each into the lanes of ``colour``, and a 1 into the lane that counts."""
+    for row in range(colour.shape[0]):
+        for col in range(colour.shape[1]):
+            colour[row, col] = 1 << _COUNT_LANE
+        for i in range(chosen.size):
+            lane, low, step = i * _LANE, darkest[i], steps[i]
+            for col in range(colour.shape[1]):
+                grey = (np.float32(bands[chosen[i], row, col]) - low) * step
+                grey = np.float32(0) if grey < np.float32(0) else grey
+                grey = np.float32(127) if grey > np.float32(127) else grey
+                colour[row, col] |= np.int64(np.int32(grey)) << lane
 
 
 @kernel

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-ROW_GROUP = 2048
-"""Regions a row group: what a reader of one region has to read."""
+GROUP_REGIONS = 2048
+GROUP_BYTES = 8 << 20
+"""Regions, and bytes of outlines, in a row group at most: what has to be read for one region, and held to write it."""
 _ENCODING: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "use_dictionary": ["class", "runner_up"]}
 
 
@@ -80,6 +82,17 @@ class PolygonSpool:
                 file.seek(offset)
                 found.append(file.read(length))
         return found
+
+    def groups(self) -> list[int]:
+        """Where row groups begin, and the number of regions."""
+        count = len(self._length)
+        ends = np.concatenate(([0], np.cumsum(self._length)))
+        found = [0]
+        while found[-1] < count:
+            start = found[-1]
+            full = int(np.searchsorted(ends, ends[start] + GROUP_BYTES, "right")) - 1
+            found.append(min(max(full, start + 1), start + GROUP_REGIONS, count))
+        return found if count else [0, 0]
 
     def perimeters_m(self, start: int, stop: int) -> Array:
         """Length of all borders of regions ``start + 1`` to ``stop``, by the pixel size amid the borders of each."""
@@ -140,9 +153,8 @@ def write_regions(
                 top = int(traced.segments.row.max(initial=0))
                 step(0.7 * min(1.0, top / result.grid.height))
         with pq.ParquetWriter(temporary, _schema(result), **_ENCODING) as writer:
-            for start in range(0, max(result.count, 1), ROW_GROUP):
-                stop = min(start + ROW_GROUP, result.count)
-                writer.write_table(_table(result, spool, start, stop), row_group_size=ROW_GROUP)
+            for start, stop in pairwise(spool.groups()):
+                writer.write_table(_table(result, spool, start, stop), row_group_size=GROUP_REGIONS)
                 step(0.7 + 0.3 * stop / max(result.count, 1))
         temporary.replace(path)
     except (OSError, pa.ArrowException) as error:

@@ -6,9 +6,9 @@ strips; what they belong to is decided at the end.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -188,12 +188,19 @@ def _edges(inner: tuple[Ints, Ints, Ints], top: Array, above: Array | None, abov
     return np.concatenate((np.stack((up - 1 - above_count, down - 1, shared), axis=1), within))
 
 
-_READING = threading.Lock()
-"""NumPy reads headers with Python's parser, whose count of recursion the threads of Python 3.11 share and upset."""
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a table lies in its strip's file."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int
 
 
 class StripStore:
     """Strip records in a folder, written top to bottom and read as often as needed.
+
+    The tables of a strip lie in its file one after the other; where they begin is known to the store alone.
 
     Args:
         folder: Where the files go; made where missing.
@@ -202,10 +209,11 @@ class StripStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.atom_bases: list[int] = [0]
+        self._places: list[dict[str, _Place]] = []
         folder.mkdir(parents=True, exist_ok=True)
 
     def __len__(self) -> int:
-        return len(self.atom_bases) - 1
+        return len(self._places)
 
     @property
     def atom_count(self) -> int:
@@ -218,23 +226,31 @@ class StripStore:
         Raises:
             OutputError: The disk is full or the folder not writable.
         """
-        tables = {field.name: getattr(record, field.name) for field in fields(record)}
+        tables = {field.name: np.asarray(getattr(record, field.name), order="C") for field in fields(record)}
+        ends = np.cumsum([table.nbytes for table in tables.values()]).tolist()
         path = self._path(len(self))
         try:
             with path.open("wb") as file:
-                np.savez(file, **tables)
+                file.writelines(table.reshape(-1).view(np.uint8).data for table in tables.values())
         except OSError as error:
             raise OutputError(
                 f"the regions of a strip cannot be written: {error.strerror or error}",
                 where=path,
                 remedy="Free some space or choose another output folder, then run again to continue.",
             ) from error
+        self._places.append(
+            {
+                name: _Place(table.dtype, table.shape, end - table.nbytes)
+                for (name, table), end in zip(tables.items(), ends, strict=True)
+            }
+        )
         self.atom_bases.append(self.atom_count + record.label.size)
 
     def tables(self, index: int, *names: str) -> tuple[Array, ...]:
         """Some tables of a strip."""
-        with _READING, np.load(self._path(index)) as archive:
-            return tuple(archive[name] for name in names)
+        places = self._places[index]
+        with self._path(index).open("rb", buffering=0) as file:
+            return tuple(_read(file, places[name]) for name in names)
 
     def rows(self, lookup: Array) -> Iterator[tuple[int, Array]]:
         """Draw all strips from the top: first row and ``lookup`` of each pixel's atom (scene-wide, 1-based, 0 none)."""
@@ -244,4 +260,16 @@ class StripStore:
             yield int(row_start), np.repeat(values, lengths).reshape(shape)
 
     def _path(self, index: int) -> Path:
-        return self.folder / f"strip_{index:06d}.npz"
+        return self.folder / f"strip_{index:06d}.bin"
+
+
+def _read(file: FileIO, place: _Place) -> Array:
+    table: Array = np.empty(place.shape, place.dtype)
+    file.seek(place.offset)
+    if table.nbytes and file.readinto(table.reshape(-1).view(np.uint8).data) != table.nbytes:
+        raise OutputError(
+            "the regions of a strip were cut off by something else",
+            where=str(file.name),
+            remedy="Run again to continue; let no other program write into the folder.",
+        )
+    return table

@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 import shapely
 
 from engine.errors import AnalysisError
-from engine.regions.parquet import ROW_GROUP
 from engine.scene import Grid
 
 Array = npt.NDArray[Any]
@@ -108,6 +107,10 @@ class RegionTable:
                 f"the region table cannot be read: {error}", where=self.path, remedy="Run the analysis again."
             ) from error
 
+        about = self._file.metadata
+        sizes = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
+        self._group_starts = np.cumsum([0, *sizes[:-1]])
+
     def __len__(self) -> int:
         return int(self._file.metadata.num_rows)
 
@@ -118,11 +121,11 @@ class RegionTable:
             AnalysisError: There is none with this number.
         """
         self._check(region_id)
-        group, row = divmod(region_id - 1, ROW_GROUP)
+        group = int(np.searchsorted(self._group_starts, region_id - 1, "right")) - 1
         names = [name for name in self._file.schema_arrow.names if name != "features"]
         with self._lock:
             table = self._file.read_row_group(group, columns=names)
-        values = table.slice(row, 1).to_pylist()[0]
+        values = table.slice(region_id - 1 - self._group_starts[group], 1).to_pylist()[0]
         bands = tuple(name.removeprefix("mean_") for name in names if name.startswith("mean_"))
         place = ("x", "y") if "x" in names and "lon" not in names else ("lon", "lat")
         return Region(

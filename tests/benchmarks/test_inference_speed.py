@@ -17,10 +17,12 @@ from engine.models import load_model
 from engine.scene import Scene
 
 TARGET = 0.9
-LEAST = 0.4
-"""What a busy machine must reach; on an idle one the ratio lies near the target."""
+LEAST = 0.6
+"""What a busy machine must reach by processor time, the model on one thread, where threads wait for nobody."""
 BATCH = 4
-SIDE = 1216  # 6 x 6 windows
+SIDE = 1984  # 10 x 10 windows
+RUNS = 3
+"""The first one is for warming up."""
 
 
 @pytest.mark.benchmark
@@ -32,12 +34,14 @@ def test_end_to_end_rate_against_the_bare_model(tmp_path: Path, capsys: pytest.C
     path = _fields(tmp_path / "scene.tif")
     ready = model.to("cpu")
     edge = model.card.window_px
+    ratios, busy = [], []
     with Scene.open(path) as scene:
         pixels = np.stack(
             [scene.read(rasterio.windows.Window(192 * i, 192 * i, edge, edge)).data for i in range(BATCH)]
         )
 
-        def bare(batches: int) -> tuple[float, float]:
+        def bare(batches: int = 4) -> tuple[float, float]:
+            """Wall and processor seconds a window."""
             began, cpu = time.monotonic(), time.process_time()
             with torch.inference_mode():
                 for _ in range(batches):
@@ -46,23 +50,33 @@ def test_end_to_end_rate_against_the_bare_model(tmp_path: Path, capsys: pytest.C
             return (time.monotonic() - began) / count, (time.process_time() - cpu) / count
 
         bare(1)
-        before = bare(4)
-        began, cpu = time.monotonic(), time.process_time()
-        events = list(analyse(scene, model, tmp_path / "out", AnalysisOptions(device="cpu", batch=BATCH)))
-        wall, busy = time.monotonic() - began, time.process_time() - cpu
-        after = bare(4)
-    assert isinstance(events[0], Started)
-    assert isinstance(events[-1], Finished)
-    windows = events[0].windows
-    wall_ratio = (before[0] + after[0]) / 2 * windows / wall
-    cpu_ratio = (before[1] + after[1]) / 2 * windows / busy
+        before = bare()
+        for run in range(RUNS):
+            began, cpu = time.monotonic(), time.process_time()
+            out = tmp_path / f"out{run}"
+            events = list(analyse(scene, model, out, AnalysisOptions(device="cpu", batch=BATCH)))
+            wall, spent = time.monotonic() - began, time.process_time() - cpu
+            after = bare()
+            assert isinstance(events[0], Started)
+            assert isinstance(events[-1], Finished)
+            if run:
+                ratios.append((before[0] + after[0]) / 2 * events[0].windows / wall)
+                busy.append(spent / events[0].windows)
+            before = after
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            alone = min(bare()[1] for _ in range(3))
+        finally:
+            torch.set_num_threads(threads)
     with capsys.disabled():
         print(
-            f"\n{windows} windows: end to end at {wall_ratio:.2f} of the bare model by wall time, {cpu_ratio:.2f} by "
-            f"processor time (target {TARGET}); seconds by stage "
+            f"\n{events[0].windows} windows: end to end at {', '.join(f'{ratio:.2f}' for ratio in ratios)} of the bare "
+            f"model before and after by wall time (target {TARGET}); by processor time at {alone / min(busy):.2f} of "
+            f"the bare model on one thread; seconds by stage "
             f"{ {name: round(value, 2) for name, value in events[-1].seconds_by_stage.items()} }"
         )
-    assert max(wall_ratio, cpu_ratio) >= LEAST
+    assert alone / min(busy) >= LEAST
 
 
 def _fields(path: Path) -> Path:
