@@ -2,7 +2,7 @@
 
 Guarantees, of the cosine: step ``t`` of 1 to ``T`` has the rate ``lr t / W`` while ``t < W`` and
 ``lr (1 + cos(pi (t - W) / (T - W))) / 2`` after that, so that the last step of the run, and the last before each warm
-restart, has exactly the lowest rate.
+restart, has exactly the lowest rate; so have all of a cool-down behind it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def learning_rate(optimisation: Optimisation, budget: Budget, step: int) -> floa
         return o.learning_rate * 0.1 ** sum(step > epoch * budget.steps_per_epoch for epoch in o.drops)
     starts = [warmup, *(restart.step for restart in o.restarts)]
     peaks = [1.0, *(restart.peak for restart in o.restarts)]
-    stops = [*starts[1:], budget.steps]
+    stops = [*starts[1:], budget.steps - budget.cooldown_steps]
     part = max((i for i, start in enumerate(starts) if start < step), default=0)
     done = min(1.0, (step - starts[part]) / max(1, stops[part] - starts[part]))
     highest = peaks[part] * o.learning_rate

@@ -43,6 +43,7 @@ class Optimisation(Part):
         warmup_rate: The rate the warm-up starts from.
         warmup_steps: Steps of linear warm-up.
         warmup_epochs: The same in epochs; where given, it counts and not the steps.
+        cooldown_epochs: Further epochs at the lowest rate, behind those or the steps given.
         weight_decay: Decoupled decay.
         decay: ``all`` parameters, or ``matrices`` alone (norms, biases and other vectors are left out).
         betas: Of AdamW.
@@ -70,6 +71,7 @@ class Optimisation(Part):
     warmup_rate: float = Field(default=0.0, ge=0)
     warmup_steps: int = Field(default=100, ge=0)
     warmup_epochs: int | None = Field(default=None, ge=0)
+    cooldown_epochs: int = Field(default=0, ge=0)
     weight_decay: float = Field(default=0.05, ge=0)
     decay: Literal["matrices", "all"] = "matrices"
     betas: tuple[float, float] = (0.9, 0.999)
@@ -107,7 +109,9 @@ class Optimisation(Part):
         steps = self.steps if self.epochs is None else self.epochs * per_epoch
         warmup = self.warmup_steps if self.warmup_epochs is None else self.warmup_epochs * per_epoch
         assert steps is not None  # one of the two is given
-        return Budget(steps, per_epoch, warmup, per_epoch * self.batch if self.epochs is None else samples)
+        cooldown = self.cooldown_epochs * per_epoch
+        shown = per_epoch * self.batch if self.epochs is None else samples
+        return Budget(steps + cooldown, per_epoch, warmup, shown, cooldown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +123,14 @@ class Budget:
         steps_per_epoch: Those of an epoch.
         warmup_steps: Those of the warm-up.
         samples_per_epoch: Samples of an epoch; the last batch of a pass over the data may be smaller than the others.
+        cooldown_steps: The last steps, at the lowest rate.
     """
 
     steps: int
     steps_per_epoch: int
     warmup_steps: int
     samples_per_epoch: int
+    cooldown_steps: int = 0
 
     @property
     def epochs(self) -> int:

@@ -10,16 +10,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QIcon, QPixmap
-from PySide6.QtWidgets import QFrame, QListView, QListWidget, QListWidgetItem, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import QPoint, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QIcon, QPixmap, QResizeEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QListView,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from rs_viewer.icons import icon
 from rs_viewer.map.colours import image_of_rgba
 
 THUMB_PX = 84
 CELL_PX = QSize(94, 110)
-SHEET_HEIGHT_PX = 236
 MAP = -1
 """Stands for the token map among the numbers of tokens."""
 NO_PICTURES = "Show the token map and each token's attention over the window"
@@ -60,8 +68,9 @@ class TokenSheet(QListWidget):
         self.setIconSize(QSize(THUMB_PX, THUMB_PX))
         self.setGridSize(CELL_PX)
         self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setMinimumHeight(SHEET_HEIGHT_PX)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # the page scrolls
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.viewport().setAutoFillBackground(False)
         self.setAccessibleName("Tokens of the window: the token map and each token's attention")
         self.currentItemChanged.connect(self._changed)
 
@@ -78,8 +87,16 @@ class TokenSheet(QListWidget):
             if thumb.token == chosen:
                 self.setCurrentItem(item)
         self.blockSignals(False)
-        if self.currentItem() is not None:
-            self.scrollToItem(self.currentItem())
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Be as high as all rows of pictures are at this width."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        in_row = max(1, self.viewport().width() // CELL_PX.width())
+        self.setFixedHeight(max(1, -(-self.count() // in_row)) * CELL_PX.height() + 2)
 
     def _changed(self, item: QListWidgetItem | None, _before: Any = None) -> None:
         if item is not None:
@@ -123,6 +140,16 @@ class TokenSection(QWidget):
         """Show pictures, one of them chosen."""
         self.sheet.show_thumbs(thumbs, chosen)
         self.sheet.show()
+        QTimer.singleShot(0, self, self._bring_up)
+
+    def _bring_up(self) -> None:
+        """Scroll the page so far that two rows of pictures are seen."""
+        area = self.parentWidget()
+        while area is not None and not isinstance(area, QScrollArea):
+            area = area.parentWidget()
+        if isinstance(area, QScrollArea) and self.sheet.isVisible():
+            rows = min(2 * CELL_PX.height(), self.sheet.height())
+            area.ensureVisible(0, self.sheet.mapTo(area.widget(), QPoint(0, rows)).y(), 0, 0)
 
     def put_away(self) -> None:
         """Hide the pictures and release the button, without asking for anything."""

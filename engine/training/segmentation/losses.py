@@ -51,6 +51,10 @@ def segmentation_loss(
         parts["outline"] = outline_loss(claims, colours)
         parts["sharpness"] = -(claims * claims.clamp_min(1e-6).log()).sum(1).mean()
         scale |= {"spectral": weights.spectral, "outline": weights.outline, "sharpness": weights.sharpness}
+    if "auxiliary" in output.extras:
+        drawn = _at_pixels(output.extras["auxiliary"], None, (height, width))
+        parts["auxiliary"] = F.cross_entropy(drawn.float(), labels, class_weights, ignore_index=IGNORE)
+        scale["auxiliary"] = weights.auxiliary
     total = torch.stack([scale[name] * value for name, value in parts.items()]).sum()
     return total, {name: value.detach() for name, value in parts.items()}
 

@@ -150,12 +150,16 @@ class Whole(Part):
 
 
 class LossWeights(Part):
-    """Weights of the parts of the loss (see ``engine.training.segmentation.losses``)."""
+    """Weights of the parts of the loss (see ``engine.training.segmentation.losses``).
+
+    ``auxiliary`` is that of a second map that a model draws in training only, as UperNet does.
+    """
 
     tokens: float = 0.5
     spectral: float = 0.3
     outline: float = 0.4
     sharpness: float = 0.02
+    auxiliary: float = 0.4
     class_power: float = 0.25
 
 

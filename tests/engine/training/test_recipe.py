@@ -2,6 +2,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -112,17 +113,25 @@ _NARROW = {
 """Small values for whatever of these keys an architecture has."""
 
 
+def _narrow_stages(full: dict[str, Any]) -> dict[str, Any]:
+    """Narrow stages for architectures that have a kind for each."""
+    stages = len(full.get("kinds") or ())
+    narrow = {"widths": [8] * stages, "depths": [1] * stages, "channels": 8, "auxiliary_channels": 8}
+    return narrow if stages else {}
+
+
 @pytest.mark.parametrize("path", shipped_recipes().values(), ids=lambda p: p.stem)
 def test_every_shipped_recipe_is_valid_and_builds_its_model(path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.name == path.stem
     full = full_config(recipe.architecture, {"num_classes": 2, **recipe.config})  # every key is one of the model's
-    small = {key: value for key, value in _NARROW.items() if key in full}
+    small = {key: value for key, value in (_NARROW | _narrow_stages(full)).items() if key in full}
     narrow = recipe.model_copy(update={"config": {**recipe.config, **small}})
     model = build_model(narrow).eval()
     edge = min(64, recipe.card.window_px)
     with torch.inference_mode():
-        output = model(torch.zeros(1, len(recipe.bands), edge, edge))
+        image = torch.zeros(1, len(recipe.bands), edge, edge)
+        output = model(image, image) if recipe.task == "change" else model(image)
     if recipe.task == "detection":
         assert len(output) == 1
         return

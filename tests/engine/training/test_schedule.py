@@ -34,6 +34,13 @@ def test_every_restart_begins_high_after_a_rate_of_zero() -> None:
     assert rates[99] == 0.0
 
 
+def test_a_cool_down_stays_at_the_lowest_rate() -> None:
+    plain = Optimisation(epochs=4, batch=10, warmup_epochs=1, learning_rate=1.0, min_rate=0.1)
+    cooled = plain.model_copy(update={"cooldown_epochs": 2})
+    assert _rates(cooled, samples=100) == _rates(plain, samples=100) + [0.1] * 20
+    assert cooled.budget(100).epochs == 6
+
+
 def test_lowest_and_first_rates_are_kept() -> None:
     settings = Optimisation(steps=50, warmup_steps=10, learning_rate=1.0, min_rate=0.1, warmup_rate=0.2)
     rates = _rates(settings)
