@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PySide6.QtCore import QObject, Signal
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 PLAIN = "#ffd54a"
 EXPORTS = "GeoPackage (*.gpkg);;GeoJSON (*.geojson);;FlatGeobuf (*.fgb);;GeoParquet (*.parquet)"
-FIRST_TOKENS, FIRST_SHARE = 4096, 6
-"""A tree begins with so many patches, or one for so many of the smallest if that is fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +57,13 @@ class Cut:
     hulls: npt.NDArray[np.float64]
 
 
-def score(context: Context, source: Sequence[str], scorer: str, smallest: int, largest: int) -> SceneQuadtree:
+def score(context: Context, source: Sequence[str], chosen: dict[str, Any]) -> SceneQuadtree:
     """Score a scene, opened anew so that closing it on the map does no harm."""
     from engine.inference.quadtree import QuadtreeOptions, score_scene
     from engine.scene import Scene
 
-    options = QuadtreeOptions(scorer=scorer, min_size=smallest, max_size=largest)  # type: ignore[arg-type]
     with Scene.open(source[0] if len(source) == 1 else list(source)) as scene:
-        tree = score_scene(scene, options, progress=context.report, cancel=context.cancelled)
+        tree = score_scene(scene, QuadtreeOptions(**chosen), progress=context.report, cancel=context.cancelled)
     return tree.prepare()
 
 
@@ -109,7 +106,7 @@ class Quadtrees(QObject):
     def __init__(self, parts: Parts, inspector: Inspector, budget: TokenBudget, window: QWidget) -> None:
         super().__init__(window)
         self._jobs: Jobs = parts.jobs
-        self._workspace, self._map = parts.workspace, parts.map
+        self._workspace, self._map, self._panel = parts.workspace, parts.map, parts.panel
         self._inspector, self._budget, self._window = inspector, budget, window
         self._job: Job | None = None
         self._cutting: Job | None = None
@@ -133,9 +130,9 @@ class Quadtrees(QObject):
         if self.dialog is not None:
             self.dialog.raise_()
             return
-        dialog = QuadtreeDialog(scene.scene.name, self._window)
+        dialog = QuadtreeDialog(scene.scene.name, self._panel.models, self._panel.chosen, self._window)
         self.dialog = dialog
-        dialog.requested.connect(lambda *choice: self._start(scene, *choice))
+        dialog.requested.connect(lambda chosen: self._start(scene, chosen))
         dialog.cancelRequested.connect(lambda: self._job.cancel() if self._job is not None else None)
         dialog.finished.connect(self._closed)
         dialog.open()
@@ -145,15 +142,15 @@ class Quadtrees(QObject):
             self.dialog.deleteLater()
         self.dialog = None
 
-    def _start(self, scene: OpenScene, scorer: str, smallest: int, largest: int) -> None:
+    def _start(self, scene: OpenScene, chosen: dict[str, Any]) -> None:
         dialog = self.dialog
         if dialog is None:
             return
         dialog.begin()
-        source = scene.source
+        source, options = scene.source, chosen | {"device": self._panel.device.currentData() or "auto"}
         job = self._jobs.submit(
             "Scoring the quadtree",
-            lambda context: score(context, source, scorer, smallest, largest),
+            lambda context: score(context, source, options),
             lane="device",
             asks_on_close=True,
         )
@@ -174,8 +171,7 @@ class Quadtrees(QObject):
             self.told.emit("The quadtree's scene was closed meanwhile; nothing was kept.")
             return
         layer = BoxLayer("Quadtree", tree.grid, width=1.0, cased=False)
-        tokens = max(min(FIRST_TOKENS, tree.max_tokens // FIRST_SHARE), tree.min_tokens)
-        item = OpenTree(tree, layer, scene if scene in self._workspace.scenes else None, tokens)
+        item = OpenTree(tree, layer, scene if scene in self._workspace.scenes else None, tree.default_tokens)
         self._workspace.add_tree(item)
         self.added.emit(item)
 

@@ -30,6 +30,7 @@ SHARES_EVERY_MS = 1500
 WINDOWS_PART = 0.85
 """Share of the progress bar that the windows take; the stages after them share the rest."""
 STAGE_NAMES = {
+    "quadtree": "Cutting the scene into patches",
     "regions": "Building regions",
     "polygons": "Drawing outlines",
     "rasters": "Writing maps",
@@ -288,7 +289,8 @@ class Runs(QObject):
             begin, part = STAGE_PARTS.get(event.stage, (0.0, 1.0))
             name = STAGE_NAMES.get(event.stage, event.stage.capitalize())
             text = f"{name}… {fmt.percent(event.fraction)}"
-            self._progress(WINDOWS_PART + (1 - WINDOWS_PART) * (begin + part * event.fraction), text)
+            after = WINDOWS_PART + (1 - WINDOWS_PART) * (begin + part * event.fraction)
+            self._progress(0.0 if event.stage == "quadtree" else after, text)  # which comes before the windows
         elif isinstance(event, WarningRaised) and event.warning.message not in self._said:
             self.warned.emit(event.warning.message)
 

@@ -6,11 +6,12 @@ Guarantees: both compute nothing; the slider reaches every budget from coarsest 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QDialog,
     QFormLayout,
     QHBoxLayout,
@@ -24,15 +25,12 @@ from PySide6.QtWidgets import (
 )
 
 from rs_viewer.icons import accent_icon
-from rs_viewer.panels.common import labelled, wrapped
+from rs_viewer.panels.common import wrapped
+from rs_viewer.panels.patch_fields import PatchFields
 
-SCORER_NAMES = {
-    "blur": "Detail in red, green and blue",
-    "bands": "Detail in all bands",
-    "random": "Chance, for comparison",
-}
-"""Scorers that need no model, with what they look at."""
-SIZES_PX = (8, 16, 32, 64, 128, 256, 512, 1024)
+if TYPE_CHECKING:
+    from engine.models.catalog import ModelInfo
+
 STEPS = 1000
 LEAST_WIDTH_PX = 420
 
@@ -40,43 +38,41 @@ LEAST_WIDTH_PX = 420
 class QuadtreeDialog(QDialog):
     """Asks how a scene is scored, and shows how far that is.
 
+    Args:
+        scene: The scene's name.
+        models: Models that are installed.
+        prefer: The one to begin with.
+
     Signals:
-        requested: Score now: scorer, smallest and largest patch in pixels.
+        requested: Score now: keyword arguments for ``QuadtreeOptions``.
         cancelRequested: Stop scoring.
     """
 
-    requested = Signal(str, int, int)
+    requested = Signal(dict)
     cancelRequested = Signal()
 
-    def __init__(self, scene: str, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        scene: str,
+        models: Sequence[ModelInfo] = (),
+        prefer: ModelInfo | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Quadtree")
         self.setMinimumWidth(LEAST_WIDTH_PX)
         self._busy = False
-        self.scorer = QComboBox()
-        for key, text in SCORER_NAMES.items():
-            self.scorer.addItem(text, key)
-        self.smallest, self.largest = QComboBox(), QComboBox()
-        for size in SIZES_PX:
-            self.smallest.addItem(f"{size} px", size)
-            self.largest.addItem(f"{size} px", size)
-        self.smallest.setCurrentIndex(self.smallest.findData(16))
-        self.largest.setCurrentIndex(self.largest.findData(512))
         self.progress = QProgressBar()
         self.progress.setRange(0, STEPS)
         self.progress.setTextVisible(False)
         self.progress.setAccessibleName("Progress of scoring")
         self.progress.hide()
         self.status = wrapped("", muted=True)
-        self.start = QPushButton("&Score")
+        self.start = QPushButton("Sc&ore")
         self.start.setProperty("primary", True)
         self.start.setIcon(accent_icon("run"))
         self.start.setDefault(True)
         self.close_button = QPushButton("&Close")
-        form = QFormLayout()
-        form.addRow(labelled("&Look at", self.scorer, "What makes a patch worth cutting"), self.scorer)
-        form.addRow(labelled("S&mallest patch", self.smallest, "Edge in pixels of the scene"), self.smallest)
-        form.addRow(labelled("L&argest patch", self.largest, "Edge in pixels of the scene"), self.largest)
         buttons = QHBoxLayout()
         buttons.addStretch(1)
         buttons.addWidget(self.start)
@@ -85,35 +81,36 @@ class QuadtreeDialog(QDialog):
         column.setContentsMargins(16, 16, 16, 14)
         column.setSpacing(12)
         column.addWidget(wrapped(f"Cut {scene} into large patches where it is plain and small ones where it is not."))
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         column.addLayout(form)
         column.addWidget(self.progress)
         column.addWidget(self.status)
         column.addLayout(buttons)
-        self.start.clicked.connect(
-            lambda: self.requested.emit(
-                self.scorer.currentData(), self.smallest.currentData(), self.largest.currentData()
-            )
-        )
+        self.fields = PatchFields(form, own_model=True)
+        self.fields.show_models(models, prefer)
+        self.start.clicked.connect(lambda: self.requested.emit(self.fields.values()))
         self.close_button.clicked.connect(self.reject)
-        for box in (self.smallest, self.largest):
-            box.currentIndexChanged.connect(self._update)
+        self.fields.changed.connect(self._update)
         self._update()
 
     def _update(self) -> None:
-        fits = self.smallest.currentData() <= self.largest.currentData()
-        self.start.setEnabled(fits and not self._busy)
+        fault = self.fields.fault
+        self.start.setEnabled(not fault and not self._busy)
         if not self._busy:
-            self.status.setText("" if fits else "The smallest patch is larger than the largest one.")
+            self.status.setText(fault)
+        self.status.setVisible(bool(self.status.text()))
         self.close_button.setText("&Cancel" if self._busy else "&Close")
-        for widget in (self.scorer, self.smallest, self.largest):
-            widget.setEnabled(not self._busy)
+        for box in self.fields.boxes:
+            box.setEnabled(not self._busy)
+        self.adjustSize()
 
     def begin(self) -> None:
         """Scoring begins."""
         self._busy = True
         self.progress.setValue(0)
         self.progress.show()
-        self.status.setText("Scoring…")
+        self.status.setText("Looking at the scene…")
         self._update()
 
     def show_progress(self, share: float) -> None:
@@ -126,6 +123,7 @@ class QuadtreeDialog(QDialog):
         self.progress.hide()
         self._update()
         self.status.setText(text)
+        self.status.setVisible(bool(text))
 
     def reject(self) -> None:
         """Stop scoring, or close."""

@@ -1,4 +1,4 @@
-"""The foldable part of the analysis panel: device, windows, resolution, batch, precision, smallest region.
+"""The foldable part of the analysis panel: windows, resolution, batch, precision, and what becomes a region.
 
 Guarantees: what is left on «automatic» stays out of the options, so the engine's own defaults hold.
 """
@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QSpinBox, 
 
 from rs_viewer import format as fmt
 from rs_viewer.panels.common import labelled
+from rs_viewer.panels.patch_fields import PatchFields
 
 if TYPE_CHECKING:
     from engine.inference.device import DeviceInfo
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 SIZE_STEP_PX = 32
 LARGEST_WINDOW_PX = 4096
+MOST_PATCHES, PATCH_STEP = 10_000_000, 100
 
 
 class RunOptions(QWidget):
@@ -59,6 +61,12 @@ class RunOptions(QWidget):
         self.min_region_m2.setSuffix(" m²")
         self.min_region_m2.setSpecialValueText("32 pixels' worth")
         self.min_region_m2.setValue(-1)
+        self.regions = QComboBox()
+        self.regions.addItem("Of the model's tokens", "tokens")
+        self.regions.addItem("Patches of a quadtree", "quadtree")
+        self.tokens = self._number(MOST_PATCHES, " patches")
+        self.tokens.setGroupSeparatorShown(True)
+        self.tokens.setSingleStep(PATCH_STEP)
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -70,13 +78,19 @@ class RunOptions(QWidget):
             ("&Batch", self.batch, "Windows that go through the model at once"),
             ("&Precision", self.precision, "Arithmetic on the device; bfloat16 is faster on new hardware"),
             ("S&mallest region", self.min_region_m2, "Smaller regions join their best neighbour"),
+            ("Re&gions", self.regions, "What becomes a region: what the model itself perceives, or given patches"),
+            ("Budge&t", self.tokens, "Patches that the area is cut into, small where there is something to see"),
         ):
             form.addRow(labelled(text, widget, tip), widget)
         self._form = form
+        self.patches = PatchFields(form, own_model=False)
+        self._regions_changed()
         form.setRowVisible(self.metres, False)
         self.resolution.currentIndexChanged.connect(self._resolution_changed)
-        for box in (self.window_px, self.overlap_px, self.batch):
+        for box in (self.window_px, self.overlap_px, self.batch, self.tokens):
             box.valueChanged.connect(self.changed)
+        self.regions.currentIndexChanged.connect(self._regions_changed)
+        self.patches.changed.connect(self.changed)
         for decimal in (self.metres, self.min_region_m2):
             decimal.valueChanged.connect(self.changed)
         self.precision.currentIndexChanged.connect(self.changed)
@@ -96,6 +110,21 @@ class RunOptions(QWidget):
         if card is not None:
             self.window_px.setSpecialValueText(f"{card.window_px} px, as the model")
             self.overlap_px.setSpecialValueText("as the model")
+        draws = card is None or card.task == "segmentation"
+        self.regions.setEnabled(draws)
+        self._form.setRowVisible(self.regions, draws)
+        self.patches.show_card(card)
+        self._regions_changed()
+
+    @property
+    def cuts(self) -> bool:
+        """Whether regions are the patches of a quadtree."""
+        return bool(self.regions.currentData() == "quadtree") and self.regions.isEnabled()
+
+    def _regions_changed(self) -> None:
+        self._form.setRowVisible(self.tokens, self.cuts)
+        self.min_region_m2.setSpecialValueText("Any" if self.cuts else "32 pixels' worth")
+        self.patches.show(self.cuts)
 
     def _resolution_changed(self) -> None:
         self._form.setRowVisible(self.metres, self.resolution.currentData() == "metres")
@@ -112,6 +141,9 @@ class RunOptions(QWidget):
             chosen["batch"] = self.batch.value()
         if self.min_region_m2.value() >= 0:
             chosen["min_region_m2"] = self.min_region_m2.value()
+        if self.cuts:
+            budget = {"tokens": self.tokens.value()} if self.tokens.value() > 0 else {}
+            chosen["quadtree"] = self.patches.values() | budget
         resolution = self.resolution.currentData()
         chosen["gsd"] = self.metres.value() if resolution == "metres" else resolution
         return chosen

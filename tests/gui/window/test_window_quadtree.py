@@ -16,8 +16,8 @@ from engine.errors import CancelledError
 def start(window, qtbot, smallest=8, largest=64):
     window.commands["quadtree"].trigger()
     dialog = window.quadtrees.dialog
-    dialog.smallest.setCurrentIndex(dialog.smallest.findData(smallest))
-    dialog.largest.setCurrentIndex(dialog.largest.findData(largest))
+    dialog.fields.smallest.setCurrentIndex(dialog.fields.smallest.findData(smallest))
+    dialog.fields.largest.setCurrentIndex(dialog.fields.largest.findData(largest))
     dialog.start.click()
     return dialog
 
@@ -170,8 +170,8 @@ def test_the_patches_on_the_map_are_exported(treed, qtbot, tmp_path, monkeypatch
 def test_sizes_that_do_not_go_together_cannot_be_asked_for(opened, qtbot):
     opened.commands["quadtree"].trigger()
     dialog = opened.quadtrees.dialog
-    dialog.smallest.setCurrentIndex(dialog.smallest.findData(128))
-    dialog.largest.setCurrentIndex(dialog.largest.findData(64))
+    dialog.fields.smallest.setCurrentIndex(dialog.fields.smallest.findData(128))
+    dialog.fields.largest.setCurrentIndex(dialog.fields.largest.findData(64))
     assert not dialog.start.isEnabled()
     assert "larger than" in dialog.status.text()
     dialog.reject()
