@@ -58,6 +58,23 @@ def test_every_tokenizer_tells_the_token_of_each_pixel(name: str) -> None:
     assert np.isfinite(seen.attention).all()
 
 
+@pytest.mark.parametrize("token_head", [None, False, True])
+def test_meta_tokens_are_seen_where_they_look(token_head: bool | None) -> None:
+    """The paper's figure: each token's attention over the image, whether or not claims were made of it."""
+    torch.manual_seed(0)
+    small = {"num_classes": 2, "depths": (1,) * 5, "widths": (32,) * 5, "token_count": 6}
+    name, task, dense = "lemevit_tiny", "classification", {}
+    if token_head is not None:
+        name, task = "upernet_lemevit_tiny", "segmentation"
+        dense = {"token_head": token_head, "channels": 8, "auxiliary_channels": 8}
+    card = _model("patch_classifier").card.model_copy(update={"architecture": name, "task": task})
+    model = LoadedModel(create(name, **small, **dense), card, "")
+    seen = perceive(model, torch.randint(0, 255, (3, 40, 56), generator=torch.manual_seed(1), dtype=torch.uint8))
+    assert seen.count == 6
+    np.testing.assert_allclose(seen.attention.sum(axis=(1, 2)), 1, rtol=1e-4)
+    assert seen.token_map.shape == seen.shown.shape[1:]
+
+
 def test_patches_are_seen_as_the_grid_they_are() -> None:
     seen = perceive(_model("patch_segmenter"), torch.zeros(3, 32, 32, dtype=torch.uint8))
     expected = np.kron(np.arange(4).reshape(2, 2), np.ones((16, 16), int))
