@@ -21,6 +21,7 @@ from rasterio.errors import RasterioError
 
 from engine.errors import OptionError, OutputError
 from engine.scene.demo.render import paint
+from engine.scene.overviews import build_overviews
 
 CLASSES: tuple[tuple[str, str], ...] = (
     ("built-up", "#e63c3c"),
@@ -115,9 +116,8 @@ def _write(path: Path, data: npt.NDArray[np.uint8], *, truth: bool) -> None:
                 file.descriptions = ("red", "green", "blue", "nir")
                 file.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.undefined)
             file.write(data)
-            factors = [2**i for i in range(1, 8) if max(data.shape[1:]) / 2**i >= 128]
-            if factors:
-                file.build_overviews(factors, Resampling.nearest if truth else Resampling.average)
+        factors = [2**i for i in range(1, 8) if max(data.shape[1:]) / 2**i >= 128]
+        build_overviews(part, factors, Resampling.nearest if truth else Resampling.average)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
