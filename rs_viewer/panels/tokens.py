@@ -143,13 +143,14 @@ class TokenSection(QWidget):
         QTimer.singleShot(0, self, self._bring_up)
 
     def _bring_up(self) -> None:
-        """Scroll the page so far that two rows of pictures are seen."""
+        """Scroll the page so far that the chosen picture is seen, and two rows of them if there is room."""
         area = self.parentWidget()
         while area is not None and not isinstance(area, QScrollArea):
             area = area.parentWidget()
         if isinstance(area, QScrollArea) and self.sheet.isVisible():
-            rows = min(2 * CELL_PX.height(), self.sheet.height())
-            area.ensureVisible(0, self.sheet.mapTo(area.widget(), QPoint(0, rows)).y(), 0, 0)
+            chosen = self.sheet.visualItemRect(self.sheet.currentItem()).bottom() if self.sheet.currentItem() else 0
+            low = max(chosen, min(2 * CELL_PX.height(), self.sheet.height()))
+            area.ensureVisible(0, self.sheet.mapTo(area.widget(), QPoint(0, low)).y(), 0, 0)
 
     def put_away(self) -> None:
         """Hide the pictures and release the button, without asking for anything."""
