@@ -215,7 +215,10 @@ def _report(finished: Finished) -> None:
     else:
         thing = "changes" if analysis.kind == "change" else "regions"
         what = f"{finished.regions} {thing}" if finished.cells is None else f"{finished.cells} cells"
-        parts = [f"{share.name} {share.share:.1%}" for share in analysis.class_shares() if share.share]
+        shares = analysis.class_shares()
+        if finished.cells is not None:  # classifiers know many classes: the largest first
+            shares = sorted(shares, key=lambda share: -share.share)
+        parts = [f"{share.name} {share.share:.1%}" for share in shares if share.share]
     typer.echo(f"{finished.out_dir}: {what} in {seconds_text(finished.seconds)}")
     if parts:
         typer.echo(f"  {', '.join(parts)}")

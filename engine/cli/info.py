@@ -94,7 +94,9 @@ def _show_analysis(analysis: Analysis, as_json: bool) -> None:
     elif analysis.complete:
         things = "changes" if analysis.kind == "change" else "regions"
         rows.append((things, str(info.regions)) if info.cells is None else ("cells", str(info.cells)))
-        shown = [share for share in info.class_shares if share.share or info.cells is None]
+        shown = list(info.class_shares)
+        if info.cells is not None:  # classifiers know many classes: those that are there, the largest first
+            shown = sorted((share for share in shown if share.share), key=lambda share: -share.share)
         rows += [("", f"{share.name}: {share.share:.1%}") for share in shown]
     _print_rows(str(analysis.path), rows)
 
