@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from engine.models.card import ModelCard
     from engine.models.catalog import list_models
     from engine.models.loaded import LoadedModel, load_model
-    from engine.scene import Band, Grid, Raster, Scene, Window, open_scene
+    from engine.scene import Band, Grid, Raster, Scene, ScenePair, Window, open_scene, pair_scenes
 
 __version__ = "0.1.0"
 
@@ -32,12 +32,14 @@ _HOMES = {
     "ModelCard": "engine.models.card",
     "Raster": "engine.scene",
     "Scene": "engine.scene",
+    "ScenePair": "engine.scene",
     "Window": "engine.scene",
     "analyse": "engine.inference",
     "list_models": "engine.models.catalog",
     "load_model": "engine.models.loaded",
     "open_analysis": "engine.inference.analysis",
     "open_scene": "engine.scene",
+    "pair_scenes": "engine.scene",
 }
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "ModelCard",
     "Raster",
     "Scene",
+    "ScenePair",
     "Window",
     "analyse",
     "export",
@@ -58,6 +61,7 @@ __all__ = [
     "load_model",
     "open_analysis",
     "open_scene",
+    "pair_scenes",
 ]
 
 

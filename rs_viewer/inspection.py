@@ -7,6 +7,7 @@ longer the one that is meant.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +60,14 @@ def region_at(context: Context, analysis: Analysis, x: float, y: float, known_id
     return Found(analysis, region_id, analysis.region(region_id) if read else None)
 
 
-def change_facts(region: Region, *, geographic: bool) -> list[Fact]:
-    """What is known about a change: its score and size, and the mean of each band before and after."""
+def change_facts(region: Region, roles: Mapping[str, str], *, geographic: bool) -> list[Fact]:
+    """What is known about a change: its score and size, and the mean of each band before and after.
+
+    Args:
+        region: The change.
+        roles: What bands of the earlier scene show, by name.
+        geographic: Whether its centroid is longitude and latitude.
+    """
     x, y = region.centroid
     facts = [
         Fact("Score", fmt.percent(region.confidence), "Mean probability that its pixels changed"),
@@ -74,7 +81,8 @@ def change_facts(region: Region, *, geographic: bool) -> list[Fact]:
         plain = name.removeprefix("before_")
         if name != plain and f"after_{plain}" in means:
             text = f"{fmt.significant(means[name])} → {fmt.significant(means[f'after_{plain}'])}"
-            facts.append(Fact(plain.replace("_", " ").capitalize(), text, "Mean of the band before and after"))
+            label = roles.get(plain, plain).replace("_", " ").capitalize()
+            facts.append(Fact(label, text, "Mean of the band before and after"))
     return facts
 
 
@@ -185,7 +193,8 @@ class Inspection(QObject):
         region, analysis = found.region, found.analysis
         color = self._color(analysis, region)
         if analysis.kind == "change":
-            self._show_change(analysis, region, color)
+            bands = item.scene.scene.bands if item.scene is not None else ()
+            self._show_change(analysis, region, color, {band.name: band.role for band in bands if band.role})
             return
         if not found.listed:
             self._map.set_highlights({})
@@ -202,10 +211,10 @@ class Inspection(QObject):
         self.looks.be_about(item, region.window, region.token_index)
         self.shown.emit()
 
-    def _show_change(self, analysis: Analysis, region: Region, color: str) -> None:
+    def _show_change(self, analysis: Analysis, region: Region, color: str, roles: Mapping[str, str]) -> None:
         self._map.set_outline(region.rings, grid=analysis.grid)
         title = f"{region.class_name.capitalize()} {fmt.count(region.region_id)}"
-        facts = change_facts(region, geographic=analysis.grid.crs is not None)
+        facts = change_facts(region, roles, geographic=analysis.grid.crs is not None)
         self.inspector.show_facts(title, f"Change {region.region_id}", color, facts)
         self.shown.emit()
 

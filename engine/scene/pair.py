@@ -62,14 +62,16 @@ class ScenePair:
     ) -> None:
         self.before, self.after, self.grid = before, after, grid
         self.name = f"{before.name} and {after.name}"
-        named = [
+        named = (before.name, after.name) if before.name != after.name else ("The earlier scene", "The later scene")
+        bands = [
             replace(band, name=f"{date}_{band.name}")
             for date, scene in (("before", before), ("after", after))
             for band in scene.bands
         ]
-        self.bands: tuple[Band, ...] = tuple(replace(band, index=number) for number, band in enumerate(named, 1))
+        self.bands: tuple[Band, ...] = tuple(replace(band, index=number) for number, band in enumerate(bands, 1))
         self.dtype: str = np.result_type(before.dtype, after.dtype).name
-        own = [type(said)(f"{scene.name}: {said.message}") for scene in (before, after) for said in scene.warnings]
+        scenes = zip(named, (before, after), strict=True)
+        own = [type(said)(f"{name}: {said.message}") for name, scene in scenes for said in scene.warnings]
         self.warnings: tuple[EngineWarning, ...] = (*own, *notices)
         self._placing, self._notices = placing, notices
         self._views = AlignedScene(before, grid, ~before.transform), AlignedScene(after, grid, placing)
@@ -234,9 +236,10 @@ def pair_scenes(before: Scene, after: Scene) -> ScenePair:
 def _by_pixel(before: Scene, after: Scene) -> ScenePair:
     if before.grid.shape != after.grid.shape:
         sizes = ", ".join(f"{scene.name} {scene.width} x {scene.height}" for scene in (before, after))
-        without = " and ".join(scene.name for scene in (before, after) if scene.crs is None)
+        without = [scene.name for scene in (before, after) if scene.crs is None]
+        lost = "neither says where it lies" if len(without) == 2 else f"{without[0]} does not say where it lies"
         raise PairError(
-            f"the images differ in size and {without} does not say where on Earth it lies",
+            f"the images differ in size and {lost}",
             where=sizes,
             remedy="Bring both onto one grid first, or name the coordinate reference system.",
         )

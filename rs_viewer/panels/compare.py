@@ -292,6 +292,8 @@ class CompareDialog(QDialog):
     def _update(self) -> None:
         if not self._models:
             self.notice.say(NO_MODEL)
+        elif self.notice.label.text() == NO_MODEL:
+            self.notice.say("")
         self.start.setEnabled(self.wish is not None and not self._busy and not self._refused)
         for widget in (self.before, self.after, self.swap, self.model, self.threshold, self.out_dir, self.browse):
             widget.setEnabled(not self._busy)
