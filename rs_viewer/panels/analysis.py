@@ -139,7 +139,6 @@ class AnalysisPanel(QWidget):
         inner.setContentsMargins(0, 0, 0, 0)
         inner.addWidget(self.options)
         column.addWidget(self.section)
-        column.addWidget(self.notice)
         column.addWidget(self.resume_notice)
         row = QHBoxLayout()
         row.addWidget(self.resume)
@@ -153,6 +152,7 @@ class AnalysisPanel(QWidget):
         buttons = QHBoxLayout()
         buttons.addWidget(self.run, 1)
         buttons.addWidget(self.cancel)
+        foot.addWidget(self.notice)  # where it cannot be scrolled away: it is to be read before the run
         foot.addWidget(self.progress)
         foot.addWidget(self.status)
         foot.addLayout(buttons)

@@ -13,6 +13,7 @@ from rs_viewer.panels.common import Section, wrapped
 if TYPE_CHECKING:
     from engine.models.card import ModelCard
 
+SHOWN_CLASSES = 12
 METRIC_NAMES = {
     "miou": "mean IoU",
     "top1": "top-1",
@@ -90,10 +91,14 @@ class CardView(QFrame):
         self.title.setText(card.title)
         self.description.setText(card.description)
         self.description.setVisible(bool(card.description))
-        spots = "&nbsp; ".join(
-            f'<span style="color:{c.color}">\u25a0</span>\u00a0{html.escape(c.name)}' for c in card.classes
-        )
-        self.classes.setText(spots)
+        spots = [
+            f'<span style="color:{c.color}">\u25a0</span>\u00a0{html.escape(c.name)}'
+            for c in card.classes[:SHOWN_CLASSES]
+        ]
+        left_out = len(card.classes) - len(spots)
+        spots += [f"and\u00a0{left_out}\u00a0more"] if left_out else []
+        self.classes.setText("&nbsp; ".join(spots))
+        self.classes.setToolTip(", ".join(c.name for c in card.classes) if left_out else "")
         self.classes.setAccessibleName("Classes: " + ", ".join(c.name for c in card.classes))
         rows = [
             ("Resolution", resolution_text(card)),

@@ -214,3 +214,27 @@ def test_closing_the_analysis_empties_inspector_and_legend(recognised, qtbot):
     assert [layer.name for layer in recognised.map.layers] == ["blocks"]
     assert not recognised.inspector.occupied
     assert recognised.legend.currentWidget() is recognised.legend.hint
+
+
+def test_a_card_of_many_classes_shows_some_and_tells_all(window):
+    from recognition_fakes import classifier_card
+
+    from engine.models.card import CardClass
+
+    view, card = window.analysis_panel.card, classifier_card()
+    view.show_card(card)
+    assert "more" not in view.classes.text()
+    classes = tuple(CardClass(name=f"class {code}", color="#808080") for code in range(40))
+    view.show_card(card.model_copy(update={"classes": classes}))
+    assert "and\u00a028\u00a0more" in view.classes.text()
+    assert view.classes.toolTip().endswith("class 39")
+
+
+def test_a_resolution_that_does_not_fit_is_said_beside_the_run_button(known, qtbot, tmp_path):
+    from recognition_fakes import write_blocks
+
+    known.opener.open([str(write_blocks(tmp_path / "fine.tif", CODES, gsd_m=0.5))])
+    notice = known.analysis_panel.notice
+    qtbot.waitUntil(lambda: "resampled to 4 m" in notice.label.text(), timeout=WAIT_MS)
+    assert notice.isVisibleTo(known.analysis_panel)
+    assert notice.parentWidget() is known.analysis_panel.run.parentWidget() is known.analysis_panel
