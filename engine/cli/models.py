@@ -42,7 +42,7 @@ def _show(info: ModelInfo) -> None:
     typer.echo(f"  {card.task}: {', '.join(cls.name for cls in card.classes)}")
     typer.echo(f"  bands {', '.join(card.bands)}; {resolution}; windows of {card.window_px} pixels")
     for split, scores in card.metrics.items():
-        for key, title in (("miou", "mIoU"), ("map_area", "mAP")):
+        for key, title in (("miou", "mIoU"), ("map_area", "mAP"), ("top1", "top-1")):
             if scores.get(key) is not None:
                 typer.echo(f"  {title} {scores[key]:.3f} on the {split} split of {card.data}")
     typer.echo(f"  licence {card.licence}; {size_text(path_size(info.path))}; {info.path}")

@@ -147,10 +147,11 @@ class TokenSection(QWidget):
         area = self.parentWidget()
         while area is not None and not isinstance(area, QScrollArea):
             area = area.parentWidget()
-        if isinstance(area, QScrollArea) and self.sheet.isVisible():
+        inside = area.widget() if isinstance(area, QScrollArea) else None
+        if isinstance(area, QScrollArea) and inside is not None and self.sheet.isVisible():
             chosen = self.sheet.visualItemRect(self.sheet.currentItem()).bottom() if self.sheet.currentItem() else 0
             low = max(chosen, min(2 * CELL_PX.height(), self.sheet.height()))
-            area.ensureVisible(0, self.sheet.mapTo(area.widget(), QPoint(0, low)).y(), 0, 0)
+            area.ensureVisible(0, self.sheet.mapTo(inside, QPoint(0, low)).y(), 0, 0)
 
     def put_away(self) -> None:
         """Hide the pictures and release the button, without asking for anything."""
