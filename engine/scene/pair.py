@@ -36,7 +36,7 @@ _COARSER = 1.1
 """From here on a difference of resolutions counts as one."""
 _EDGE_PARTS = 32
 _ROUNDING_PX = 1e-3
-_ALL = 0.999
+_ALL = 0.995
 """A share from here on is all of a scene."""
 _ONE_BODY = 0.01
 """Largest relative difference of ellipsoids of one planet."""

@@ -63,19 +63,24 @@ def write_comparison(path: Path, rows: Sequence[Rival]) -> ModelCard:
 
 
 def images_per_s(model: LoadedModel, edge_px: int, batch: int = TIMED_BATCH) -> float:
-    """Images a model answers a second, normalisation included: median over batches of random pixels."""
+    """Images (pairs of a model of change) a model answers a second, normalisation included: median over batches."""
     images = torch.randint(0, 255, (batch, len(model.card.bands), edge_px, edge_px), dtype=torch.uint8)
     images = images.to(model.device)
     times: list[float] = []
     started = time.perf_counter()
     while len(times) < _WARM_BATCHES + 3 or time.perf_counter() - started < _TIMED_S:
         begun = time.perf_counter()
-        model(model.normalise(images))
+        model(*(model.normalise(images) for _ in range(_inputs(model.card))))
         if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)
         times.append(time.perf_counter() - begun)
     steady = sorted(times[_WARM_BATCHES:])
     return batch / steady[len(steady) // 2]
+
+
+def _inputs(card: ModelCard) -> int:
+    """Images that one call of a model takes."""
+    return 2 if card.task == "change" else 1
 
 
 def _rival(
@@ -96,7 +101,7 @@ def _rival(
         **{key: round(value, 4) for key, value in report.headline.items()},
         "tokens": card.token_count,
         "parameters_m": round(sum(p.numel() for p in plain.parameters()) / 1e6, 3),
-        "gmac": round(count_image(plain, len(card.bands), edge).total / 1e9, 3),
+        "gmac": round(count_image(plain, len(card.bands), edge, _inputs(card)).total / 1e9, 3),
         "window_px": edge,
         "images_per_s": round(images_per_s(model, edge), 2),
         "device": str(model.device),

@@ -18,7 +18,7 @@ CLASSES = (CardClass(name="unchanged", color="#d9d9d9"), CardClass(name="changed
 
 
 class DifferenceModel(nn.Module):
-    """Logit of change from the difference of brightness of this pixel alone, zero where it is a quarter of the range."""
+    """Logit of change from this pixel alone: its difference of brightness, less a quarter of the range."""
 
     def forward(self, before: torch.Tensor, after: torch.Tensor) -> TokenOutput:
         apart = (before - after).abs().mean(dim=1, keepdim=True)

@@ -22,6 +22,7 @@ from engine.training.change.recipe import ChangeLoss, ChangeRecipe, PairAugmenta
 from engine.training.change.samples import IGNORE, ChangeSamples, MeasuredPairs, make_sample
 from engine.training.change.scores import ChangeScorer
 from engine.training.change.simulated import Grounds, SimulatedPairs, simulate
+from engine.training.compare import compare
 from engine.training.evaluate import evaluate
 from engine.training.recipe import load_recipe, shipped_recipes
 from engine.training.schedule import learning_rate
@@ -302,6 +303,14 @@ def test_a_run_leaves_a_model_with_its_scores_and_threshold(trained, root):
     assert report.counts == {"pairs": 2, "pixels": 2 * 96 * 96}
     with pytest.raises(TrainingError, match="holds no pair"):
         evaluate(model, recipe(), root, "test")
+
+
+def test_models_of_change_are_compared_on_equal_terms(trained, root, monkeypatch):
+    monkeypatch.setattr("engine.training.compare._TIMED_S", 0.0)
+    (row,) = compare([load_model(trained.checkpoint)], recipe(), root)
+    assert row.figures["f1"] == trained.card.metrics["validation"]["f1"]
+    assert row.figures["gmac"] > 0.1
+    assert row.figures["images_per_s"] > 0
 
 
 def test_an_interrupted_run_ends_as_if_it_had_not_been(root, tmp_path):
