@@ -182,3 +182,30 @@ def test_an_interrupted_comparison_goes_on(window, qtbot, pair, change_model):
     assert window.workspace.analysis.complete
     with rasterio.open(out / "change.tif") as file:
         assert file.shape == (96, 118)
+
+
+def test_a_later_scene_in_another_crs_is_compared_but_not_on_the_map(window, qtbot, pair, change_model, tmp_path):
+    from rasterio.warp import calculate_default_transform, reproject
+
+    elsewhere = tmp_path / "elsewhere.tif"
+    with rasterio.open(pair[1]) as file:
+        place_there, width, height = calculate_default_transform(
+            file.crs, "EPSG:32633", file.width, file.height, *file.bounds
+        )
+        profile = {**file.profile, "crs": "EPSG:32633", "transform": place_there, "width": width, "height": height}
+        with rasterio.open(elsewhere, "w", **profile | {"nodata": 0}) as made:
+            made.descriptions = file.descriptions
+            for band in range(1, 5):
+                reproject(rasterio.band(file, band), rasterio.band(made, band))
+    said = []
+    window.comparisons.told.connect(said.append)
+    dialog = ask(window, qtbot)
+    fill(dialog, qtbot, (pair[0], elsewhere), change_model)
+    qtbot.waitUntil(lambda: "EPSG:32633" in dialog.notice.label.text(), timeout=WAIT_MS)
+    with qtbot.waitSignal(window.runs.finished, timeout=WAIT_MS):
+        dialog.start.click()
+    assert [item.scene.name for item in window.workspace.scenes] == ["before"]
+    assert "another coordinate system" in said[0]
+    assert window.workspace.analysis.analysis.grid.crs == window.workspace.scenes[0].scene.crs
+    table = window.workspace.analysis.analysis.read("classes")
+    assert (table != 255).mean() > 0.8
