@@ -316,8 +316,8 @@ def test_recipes_of_twins_differ_in_the_tokenizer_alone(name):
     counts = []
     for recipe in (plain, quad):
         module = create(recipe.architecture, num_classes=len(recipe.classes), in_channels=3, **recipe.config)
-        counts.append(sum(p.numel() for p in module.parameters()))
-    assert counts[0] == counts[1]
+        counts.append(sum(p.numel() for name, p in module.named_parameters() if not name.endswith("scale_embed")))
+    assert counts[0] == counts[1]  # one vector a size aside, where patches have several
 
 
 @pytest.mark.parametrize("name", sorted(name for name in shipped_recipes() if name.startswith("quadformer-fewer-")))
