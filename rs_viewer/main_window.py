@@ -22,7 +22,8 @@ from rs_viewer.docks import Docks
 from rs_viewer.exporting import Exporter
 from rs_viewer.icons import pixmap
 from rs_viewer.inspection import Inspection
-from rs_viewer.jobs import Failure, Job, Jobs, Latest
+from rs_viewer.jobs import Failure, Jobs
+from rs_viewer.legends import Legends
 from rs_viewer.map.view import MapView
 from rs_viewer.objects import Objects
 from rs_viewer.opening import Opener, dropped_paths
@@ -30,7 +31,7 @@ from rs_viewer.panels.analysis import AnalysisPanel
 from rs_viewer.panels.inspector import Inspector
 from rs_viewer.panels.layers import LayersPanel
 from rs_viewer.panels.legend import LegendPanel
-from rs_viewer.panels.messages import Messages, error_dialog
+from rs_viewer.panels.messages import Messages, error_dialog, may_cancel
 from rs_viewer.panels.welcome import Welcome
 from rs_viewer.parts import Parts
 from rs_viewer.quadtrees import Quadtrees
@@ -48,8 +49,6 @@ FIRST_SIZE = (1480, 920)
 LEAST_SIZE = (720, 480)
 TOLD_MS = 8000
 NO_FEATURES = "Only regions can be compared: objects, cells and patches bear no features"
-DRAWN = ("segmentation", "classification", "change")
-"""Kinds of analyses that have a class map."""
 TOOLS = {"tool_pan": "pan", "tool_inspect": "inspect", "tool_roi": "roi"}
 SCHEMES: dict[str, Mode] = {"scheme_system": "system", "scheme_light": "light", "scheme_dark": "dark"}
 
@@ -89,7 +88,7 @@ class MainWindow(QMainWindow):
         self.objects = Objects(parts, self.inspector, self)
         self.cells = Cells(parts, self.inspector, self)
         self.quadtrees = Quadtrees(parts, self.inspector, self.layers_panel.budget, self)
-        self._shares = Latest(self.jobs, "Counting classes", parent=self)
+        self.legends = Legends(self.jobs, self.workspace, self.legend, self.runs, self.objects, self.quadtrees)
         self._lay_out()
         self._connect_actions()
         self._connect_parts()
@@ -198,8 +197,6 @@ class MainWindow(QMainWindow):
             pointing.told.connect(self.tell)
             pointing.shown.connect(lambda: self.docks.bring_up("inspector"))
             pointing.shown.connect(self._update)
-        self.objects.counted.connect(self.legend.show_objects)
-        self.quadtrees.counted.connect(self.legend.show_patches)
         self.quadtrees.added.connect(lambda item: self.layers_panel.select(item.layer))
         self.workspace.treeChanged.connect(self._tree_changed)
         self.runs.grown.connect(self.objects.grow)
@@ -211,7 +208,6 @@ class MainWindow(QMainWindow):
         self.runs.warned.connect(self.messages.warn)
         self.runs.rateChanged.connect(self.places.show_rate)
         self.runs.finished.connect(self._run_finished)
-        self.runs.counted.connect(self.legend.show_shares)
         self.map.cursorMoved.connect(self.places.show_place)
         self.map.viewChanged.connect(lambda metres: self.places.show_scale(metres, float(self.logicalDpiX())))
         self.map.roiDrawn.connect(self._roi_drawn)
@@ -223,7 +219,6 @@ class MainWindow(QMainWindow):
         self.workspace.analysisChanged.connect(self._analysis_changed)
         self.analysis_panel.drawRequested.connect(lambda: self.commands["tool_roi"].setChecked(True))
         self.analysis_panel.changed.connect(self._update)
-        self._shares.answered.connect(self.legend.show_shares)
 
     def _refresh_icons(self) -> None:
         for part in (
@@ -276,16 +271,8 @@ class MainWindow(QMainWindow):
             self._analysis_changed(self.workspace.analysis)
 
     def _analysis_changed(self, item: OpenAnalysis | None) -> None:
-        self._shares.forget()
-        if item is None:
-            self.legend.clear()
-        elif item.complete and item.analysis.kind in DRAWN:
-            analysis = item.analysis
-            self._shares.ask(lambda context: analysis.class_shares())
-        else:
-            self.legend.show_card(item.analysis.card)
-            if not item.complete and not self.runs.running:
-                self.analysis_panel.set_out_dir(str(item.path))
+        if item is not None and not item.complete and not self.runs.running:
+            self.analysis_panel.set_out_dir(str(item.path))
         self.objects.follow(item)
         self._update()
 
@@ -369,7 +356,7 @@ class MainWindow(QMainWindow):
         """Close at once where nothing runs; else ask, cancel, and close when the work has ended."""
         working = [job for job in self.jobs.active if job.asks_on_close]
         if not self._closing:
-            if working and not self._may_cancel(working):
+            if working and not may_cancel(self, [job.title for job in working]):
                 event.ignore()
                 return
             self._leave()
@@ -393,23 +380,6 @@ class MainWindow(QMainWindow):
         self.catalogue.remember_model()
         self.session.save()
         self.jobs.cancel_all()
-
-    def _may_cancel(self, working: list[Job]) -> bool:
-        what = " and ".join(job.title[0].lower() + job.title[1:] for job in working)
-        box = QMessageBox(self)
-        box.setObjectName("close-question")
-        box.setIcon(QMessageBox.Icon.Question)
-        box.setWindowTitle("Close RS Viewer?")
-        box.setText(f"Work is still going on: {what}.")
-        box.setInformativeText(
-            "It is cancelled if you close now. What an analysis has done is kept and can be resumed."
-        )
-        leave = box.addButton("Cancel and Close", QMessageBox.ButtonRole.DestructiveRole)
-        stay = box.addButton("Keep Working", QMessageBox.ButtonRole.RejectRole)
-        box.setDefaultButton(stay)
-        box.setEscapeButton(stay)
-        box.exec()
-        return box.clickedButton() is leave
 
     def _idle(self) -> None:
         if self._closing:

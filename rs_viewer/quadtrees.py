@@ -111,6 +111,7 @@ class Quadtrees(QObject):
         self._job: Job | None = None
         self._cutting: Job | None = None
         self._hovered = -1
+        self._picked: tuple[float, float] | None = None
         self._stopped = False
         self.dialog: QuadtreeDialog | None = None
         budget.hide()
@@ -119,6 +120,7 @@ class Quadtrees(QObject):
         parts.map.hovered.connect(self.hover)
         parts.map.clicked.connect(self.pick)
         parts.workspace.treeChanged.connect(self._tree_changed)
+        inspector.cleared.connect(self._forget_picked)
 
     # Scoring --------------------------------------------------------------------------------------------------------
 
@@ -216,6 +218,8 @@ class Quadtrees(QObject):
         )
         if item is self._workspace.tree:
             self._count(item)
+            if self._picked is not None:
+                self.pick(*self._picked)  # another patch lies there now
 
     def _colors(self, item: OpenTree) -> list[QColor]:
         levels = len(item.tree.sizes)
@@ -242,6 +246,7 @@ class Quadtrees(QObject):
 
     def _tree_changed(self, item: OpenTree | None) -> None:
         self._forget_place()
+        self._forget_picked()
         self._budget.setVisible(item is not None)
         if item is None:
             return
@@ -282,6 +287,9 @@ class Quadtrees(QObject):
         for kind in ("selected", "hovered"):
             self._map.set_outline(None, kind=kind)
 
+    def _forget_picked(self) -> None:
+        self._picked = None
+
     def _at(self, x: float, y: float) -> int:
         item = self._workspace.tree
         if item is None or item.selection is None or math.isnan(x):
@@ -310,6 +318,7 @@ class Quadtrees(QObject):
         if found < 0 or item.selection is None:
             self.told.emit("There is no patch here.")
             return
+        self._picked = x, y
         grid, selection = item.tree.grid, item.selection
         left, top, size = (int(v) for v in selection.boxes[found])
         level = int(selection.levels[found])

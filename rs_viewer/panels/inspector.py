@@ -66,7 +66,7 @@ class Inspector(QStackedWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.region: Region | None = None
-        hint = "Choose Inspect in the toolbar and click a region, an object or a cell."
+        hint = "Choose Inspect in the toolbar and click a region, an object, a cell or a patch."
         self.hint = Hint("inspect", "Nothing inspected", hint)
         self.heading = bigger(QLabel(), 2)
         self.swatch = QLabel()

@@ -6,7 +6,7 @@ an error always says what happened, where, and what would work, with details for
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QMessageBox, QPushButton, QToolButton, QVBoxLayout, QWidget
@@ -164,3 +164,25 @@ def error_dialog(parent: QWidget | None, title: str, failure: Failure) -> QMessa
     box.setWindowModality(Qt.WindowModality.WindowModal)
     box.open()
     return box
+
+
+def may_cancel(parent: QWidget, work: Sequence[str]) -> bool:
+    """Ask whether work that goes on may be cancelled, so that the window can close.
+
+    Args:
+        parent: The window.
+        work: What goes on.
+    """
+    what = " and ".join(title[0].lower() + title[1:] for title in work)
+    box = QMessageBox(parent)
+    box.setObjectName("close-question")
+    box.setIcon(QMessageBox.Icon.Question)
+    box.setWindowTitle("Close RS Viewer?")
+    box.setText(f"Work is still going on: {what}.")
+    box.setInformativeText("It is cancelled if you close now. What an analysis has done is kept and can be resumed.")
+    leave = box.addButton("Cancel and Close", QMessageBox.ButtonRole.DestructiveRole)
+    stay = box.addButton("Keep Working", QMessageBox.ButtonRole.RejectRole)
+    box.setDefaultButton(stay)
+    box.setEscapeButton(stay)
+    box.exec()
+    return box.clickedButton() is leave

@@ -123,7 +123,7 @@ class RunOptions(QWidget):
 
     def _regions_changed(self) -> None:
         self._form.setRowVisible(self.tokens, self.cuts)
-        self.min_region_m2.setSpecialValueText("Any" if self.cuts else "32 pixels' worth")
+        self.min_region_m2.setSpecialValueText("Any size" if self.cuts else "32 pixels' worth")
         self.patches.show(self.cuts)
 
     def _resolution_changed(self) -> None:

@@ -6,12 +6,16 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import torch
 from affine import Affine
 from PIL import Image
 
 from engine.cli.main import main
 from engine.errors import ModelNotFoundError
+from engine.models import create
+from engine.models.card import CardClass, ModelCard, Scaling
 from engine.models.catalog import DEFAULT_MODEL, find_model
+from engine.models.checkpoint import save_checkpoint
 
 
 @pytest.fixture
@@ -84,3 +88,27 @@ def test_worked_examples_write_their_figure(scene, tmp_path, capsys, example):
     with Image.open(out) as figure:
         assert figure.width > 1000
         assert len(figure.convert("RGB").getcolors(1 << 24)) > 100
+
+
+def test_an_analysis_takes_patches_as_its_regions(scene, tmp_path, capsys):
+    torch.manual_seed(0)
+    config = {"image_size": 64, "embed_dim": 32, "depth": 4, "num_heads": 2, "patch_size": 8, "head_dim": 16,
+              "dense_channels": (8, 8, 8, 8)}  # fmt: skip
+    card = ModelCard(
+        name="tiny", title="Tiny", architecture="patch_segmenter", config={"num_classes": 2, **config},
+        task="segmentation", classes=tuple(CardClass(name=n, color="#102030") for n in "ab"),
+        bands=("red", "green", "blue"),
+        scaling=Scaling(divisor=255.0, mean=(0.4,) * 3, std=(0.2,) * 3, low=(10.0,) * 3, high=(240.0,) * 3),
+        window_px=64, overlap_px=16, token_count=64, data="none", metrics={}, licence="Apache-2.0", source="tests",
+    )  # fmt: skip
+    path = tmp_path / "tiny.safetensors"
+    save_checkpoint(path, create("patch_segmenter", num_classes=2, **config), card)
+    words = ("analyse", scene, "--out", tmp_path / "out", "--model", path, "--device", "cpu")
+    assert run(*words, "--tokens", 60) == 2
+    assert "Add --regions quadtree" in capsys.readouterr().err
+    assert run(*words, "--regions", "quadtree", "--scorer", "taste") == 2
+    assert "--scorer taste cannot be used" in capsys.readouterr().err
+    assert run(*words, "--regions", "quadtree", "--scorer", "gradcam", "--tokens", 61,
+               "--min-size", 4, "--max-size", 32) == 0  # fmt: skip
+    assert "60 regions" in capsys.readouterr().out
+    assert len(geopandas.read_parquet(tmp_path / "out" / "regions.parquet")) == 60

@@ -175,3 +175,63 @@ def test_sizes_that_do_not_go_together_cannot_be_asked_for(opened, qtbot):
     assert not dialog.start.isEnabled()
     assert "larger than" in dialog.status.text()
     dialog.reject()
+
+
+def test_models_are_asked_by_name_and_class(opened, qtbot):
+    opened.commands["quadtree"].trigger()
+    dialog = opened.quadtrees.dialog
+    fields = dialog.fields
+    assert not fields.model.isVisibleTo(dialog)
+    fields.scorer.setCurrentIndex(fields.scorer.findData("gradcam"))
+    assert fields.model.isVisibleTo(dialog)
+    fields.model.setCurrentIndex(fields.model.findText("Tiny and untrained"))
+    names = [fields.class_index.itemText(row) for row in range(fields.class_index.count())]
+    assert names == ["The likeliest everywhere", "Land", "Town", "Water"]
+    fields.class_index.setCurrentIndex(3)
+    fields.smallest.setCurrentIndex(fields.smallest.findData(8))
+    fields.largest.setCurrentIndex(fields.largest.findData(64))
+    dialog.start.click()
+    qtbot.waitUntil(lambda: settled(opened), timeout=WAIT_MS)
+    assert opened.workspace.tree.tree.scorer == "Grad-CAM of tiny, class 2"
+
+
+def test_without_a_model_nothing_can_be_asked(opened):
+    opened.analysis_panel.show_models([])
+    opened.commands["quadtree"].trigger()
+    dialog = opened.quadtrees.dialog
+    dialog.fields.scorer.setCurrentIndex(dialog.fields.scorer.findData("features"))
+    assert not dialog.start.isEnabled()
+    assert "needs a model" in dialog.status.text()
+    dialog.reject()
+
+
+def test_another_budget_shows_the_patch_that_lies_there_now(treed, qtbot):
+    tree = treed.workspace.tree
+    with qtbot.waitSignal(treed.quadtrees.shown, timeout=WAIT_MS):
+        treed.map.clicked.emit(*at(tree, 100.5, 50.5))
+    treed.layers_panel.budget.slider.setValue(1000)
+    qtbot.waitUntil(lambda: settled(treed), timeout=WAIT_MS)
+    assert treed.inspector.facts.heading.text() == "8 px patch"
+    treed.inspector.cleared.emit()
+    treed.layers_panel.budget.slider.setValue(0)
+    qtbot.waitUntil(lambda: settled(treed), timeout=WAIT_MS)
+    assert not treed.inspector.occupied
+
+
+def test_an_analysis_takes_patches_as_its_regions(opened, qtbot, tmp_path):
+    options = opened.analysis_panel.options
+    assert "quadtree" not in options.values()
+    options.regions.setCurrentIndex(options.regions.findData("quadtree"))
+    options.tokens.setValue(60)
+    options.patches.smallest.setCurrentIndex(options.patches.smallest.findData(8))
+    options.patches.largest.setCurrentIndex(options.patches.largest.findData(64))
+    opened.analysis_panel.set_out_dir(str(tmp_path / "result"))
+    with qtbot.waitSignal(opened.runs.finished, timeout=WAIT_MS):
+        opened.runs.start()
+    qtbot.waitUntil(lambda: not opened.jobs.active, timeout=WAIT_MS)
+    analysis = opened.workspace.analysis.analysis
+    assert analysis.info.options.quadtree.tokens == 60
+    assert 58 <= analysis.info.regions <= 60
+    with qtbot.waitSignal(opened.inspection.shown, timeout=WAIT_MS):
+        opened.map.clicked.emit(*(float(v) for v in analysis.grid.xy(100.5, 50.5)))
+    assert opened.inspector.region is not None
