@@ -27,6 +27,10 @@ def tokens_command(
     ],
     out: Annotated[Path, typer.Option(help="A folder for each picture is made in it.")],
     most_px: Annotated[int, typer.Option(help="Of a larger scene, the middle of this edge is shown.")] = 1024,
+    part: Annotated[
+        str | None,
+        typer.Option(help="The part to show, as COL,ROW,WIDTH,HEIGHT in pixels at the resolution the model sees."),
+    ] = None,
     most_tokens: Annotated[int, typer.Option(help="Of more tokens, those that hold most pixels are drawn.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     bands: Annotated[str | None, typer.Option(help="Bands for the model's bands, as 3,2,1.")] = None,
@@ -44,6 +48,7 @@ def tokens_command(
 
     if most_tokens < 1:
         raise OptionError(f"{most_tokens} tokens cannot be drawn", remedy="Give a number above 0.")
+    shown = _numbers(part)
     paths = [path for name in model for path in _checkpoints(name)]
     target = choose_device(device).torch_device
     seen: dict[str, list[tuple[str, Perceived]]] = {image: [] for image in images}
@@ -51,7 +56,7 @@ def tokens_command(
     for number, path in enumerate(paths):
         loaded = load_model(path, device=target)
         for image in images:
-            picture = read_picture(image, loaded.card, most_px=most_px, options=options)
+            picture = read_picture(image, loaded.card, most_px=most_px, part=shown, options=options)
             for warning in picture.warnings if not number else ():
                 say_warning(warning)
             seen[image].append((Path(path).stem, perceive(loaded, torch.from_numpy(picture.stored))))
@@ -96,6 +101,15 @@ def classify_command(
         for warning in picture.warnings:
             say_warning(warning)
         typer.echo(f"{image}: " + ", ".join(f"{entry.name} {entry.score:.1%}" for entry in scores))
+
+
+def _numbers(part: str | None) -> tuple[int, ...] | None:
+    if part is None:
+        return None
+    numbers = part.split(",")
+    if len(numbers) != 4 or not all(number.strip().isdigit() for number in numbers):
+        raise OptionError(f"--part {part!r} is no part of a scene", remedy="Give it as in --part 512,256,224,224.")
+    return tuple(int(number) for number in numbers)
 
 
 def _checkpoints(name: str) -> list[str]:

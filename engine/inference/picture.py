@@ -1,7 +1,7 @@
 """A picture, or a part of a scene, in a model's bands and value range: what is shown to a model outside of runs.
 
 Guarantees: bands, radiometry and, for models that draw maps, resolution are treated as in a run, with the same errors
-and warnings; at most ``most_px`` pixels an edge are read, so a scene of any size costs the same.
+and warnings; at most ``most_px`` pixels an edge are read, or the part asked for, so a scene of any size costs the same.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def read_picture(
     card: ModelCard,
     *,
     most_px: int | None = None,
+    part: Sequence[int] | None = None,
     options: AnalysisOptions | None = None,
 ) -> Picture:
     """Read a picture for a model.
@@ -50,6 +51,7 @@ def read_picture(
         source: A file, folder of tiles, VRT or address.
         card: The model's card.
         most_px: Of a larger scene, the middle of this edge is read; None reads all of it.
+        part: Column, row, width and height of the part to read instead, in pixels at the resolution of the run.
         options: Bands and resolution, as for a run.
 
     Raises:
@@ -65,7 +67,8 @@ def read_picture(
         run = check_run(scene, asked, options)
         shown = run.scene
         assert isinstance(shown, Scene)  # one scene comes in
-        stored = _read(shown, _middle(shown, most_px), run.bands)
+        window = _middle(shown, most_px) if part is None else _part(shown, part)
+        stored = _read(shown, window, run.bands)
         # Nothing is placed on a map here.
         warnings = tuple(warning for warning in run.warnings if not isinstance(warning, NoCrsWarning))
         return Picture(scene.name, _scaled(stored, run.scaling), warnings)
@@ -76,6 +79,20 @@ def _middle(scene: Scene, most_px: int | None) -> Window:
         raise OptionError(f"a picture of {most_px} pixels is impossible", remedy="Give a number above 0.")
     width, height = (edge if most_px is None else min(edge, most_px) for edge in (scene.width, scene.height))
     return Window((scene.width - width) // 2, (scene.height - height) // 2, width, height)
+
+
+def _part(scene: Scene, part: Sequence[int]) -> Window:
+    said = ",".join(map(str, part))
+    if len(part) != 4 or min(part) < 0 or min(part[2:]) < 1:
+        raise OptionError(f"{said} is no part of a scene", remedy="Give column, row, width and height in pixels.")
+    col, row, width, height = part
+    if col + width > scene.width or row + height > scene.height:
+        raise OptionError(
+            f"the part {said} reaches beyond the scene, which has {scene.width} x {scene.height} pixels for this model",
+            where=scene.name,
+            remedy="Give a part inside it.",
+        )
+    return Window(col, row, width, height)
 
 
 def _read(scene: Scene, window: Window, bands: tuple[int, ...]) -> npt.NDArray[Any]:

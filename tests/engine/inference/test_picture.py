@@ -5,7 +5,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from engine.errors import BandError, SceneError
+from engine.errors import BandError, OptionError, SceneError
 from engine.inference.options import AnalysisOptions
 from engine.inference.picture import read_picture
 from engine.models.card import CardClass, ModelCard, Scaling
@@ -48,8 +48,16 @@ def test_a_picture_is_read_as_it_is_and_the_middle_of_a_large_one(tmp_path: Path
     path = _scene(tmp_path / "a.tif", pixels)
     assert np.array_equal(read_picture(path, _card()).stored, pixels)
     assert np.array_equal(read_picture(path, _card(), most_px=20).stored, pixels[:, 10:30, 20:40])
+    assert np.array_equal(read_picture(path, _card(), part=(5, 3, 30, 20)).stored, pixels[:, 3:23, 5:35])
     turned = read_picture(path, _card(), options=AnalysisOptions(bands=(3, 2, 1)))
     assert np.array_equal(turned.stored, pixels[::-1])
+
+
+@pytest.mark.parametrize(("part", "said"), [((5, 3, 60, 20), "beyond the scene"), ((5, 3, 0, 20), "no part")])
+def test_a_part_must_lie_in_the_scene(tmp_path: Path, part: tuple[int, ...], said: str) -> None:
+    path = _scene(tmp_path / "a.tif", np.full((3, 40, 60), 90, np.uint8))
+    with pytest.raises(OptionError, match=said):
+        read_picture(path, _card(), part=part)
 
 
 def test_values_of_another_type_come_into_the_range_of_the_card(tmp_path: Path) -> None:

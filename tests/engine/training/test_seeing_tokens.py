@@ -151,6 +151,17 @@ def test_the_command_refuses_what_cannot_be_drawn(run_dir: Path, tmp_path: Path)
     assert isinstance(result.exception, OptionError)
 
 
+def test_the_command_shows_a_part_of_a_picture(run_dir: Path, tmp_path: Path) -> None:
+    image = str(run_dir / "scenes" / "dark" / "dark00.png")
+    words = ["tokens", image, "--model", str(run_dir / "run" / "tiny-scenes.safetensors"), "--out", str(tmp_path)]
+    result = CliRunner().invoke(build_app(), [*words, "--part", "4,2,20,10"])
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "dark00" / "map.png") as drawn:
+        assert drawn.size == (64, 32)  # twice as wide as high, the shorter side as the model sees it
+    for wrong in ("4,2,20", "4,2,20,x", "4,2,2000,10"):
+        assert isinstance(CliRunner().invoke(build_app(), [*words, "--part", wrong]).exception, OptionError)
+
+
 def test_the_command_classifies_pictures(run_dir: Path) -> None:
     model = str(run_dir / "run" / "tiny-scenes.safetensors")
     images = [str(run_dir / "scenes" / kind / f"{kind}00.png") for kind in ("dark", "bright")]
