@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, QTimer, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
 
-from rs_viewer import tasks
+from rs_viewer import folders, tasks
 from rs_viewer.jobs import Context, Failure, Jobs
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Catalogue(QObject):
             from engine.models.catalog import user_models_dir
 
             folder = user_models_dir()
-            tasks.ensure_writable(folder)
+            folders.ensure_writable(folder)
             folder.mkdir(parents=True, exist_ok=True)
             return str(folder)
 

@@ -13,7 +13,7 @@ from PySide6.QtCore import QObject, QStandardPaths, Signal
 
 from engine.errors import EngineError
 from engine.inference.options import AnalysisOptions
-from rs_viewer import tasks
+from rs_viewer import folders, tasks
 from rs_viewer.jobs import Failure, Latest
 from rs_viewer.opening import ALL, RASTERS
 from rs_viewer.panels.compare import CompareDialog, Comparison
@@ -98,7 +98,7 @@ class Comparisons(QObject):
             return
         if dialog.scenes is not None:
             documents = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation)
-            proposed = tasks.free_out_dir(tasks.default_change_dir(*dialog.scenes, documents))
+            proposed = folders.free_out_dir(folders.default_change_dir(*dialog.scenes, documents))
             if dialog.out_dir.text() != proposed:
                 dialog.propose_folder(proposed)
         self._check_soon.start()

@@ -14,7 +14,7 @@ from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from engine.errors import OutputError
-from rs_viewer import tasks
+from rs_viewer import folders, tasks
 from rs_viewer.jobs import Context, Failure, Job, Jobs
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Exporter(QObject):
         if self.dialog is not None:
             self.dialog.raise_()
             return
-        stem = analysis.path.name.removesuffix(tasks.RESULT_SUFFIX).removesuffix(tasks.CHANGE_SUFFIX) or "analysis"
+        stem = analysis.path.name.removesuffix(folders.RESULT_SUFFIX).removesuffix(folders.CHANGE_SUFFIX) or "analysis"
         name = f"{stem}_{CONTENTS.get(analysis.kind, 'regions')}"
         dialog = ExportDialog(
             formats, layers, analysis.card.classes, self._session.folder("export"), name, self._window

@@ -12,7 +12,7 @@ from PySide6.QtCore import QStandardPaths, QTimer
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QIcon
 from PySide6.QtWidgets import QMainWindow, QMessageBox, QToolBar
 
-from rs_viewer import tasks
+from rs_viewer import folders, tasks
 from rs_viewer.actions import Actions
 from rs_viewer.catalogue import Catalogue
 from rs_viewer.cells import Cells
@@ -262,7 +262,7 @@ class MainWindow(QMainWindow):
         self.setWindowTitle(f"{scene.scene.name} - RS Viewer" if scene else "RS Viewer")
         if scene is not None:
             documents = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation)
-            self.analysis_panel.set_out_dir(tasks.default_out_dir(scene.source, documents))
+            self.analysis_panel.set_out_dir(folders.default_out_dir(scene.source, documents))
         self._update()
 
     def _tree_changed(self, tree: OpenTree | None) -> None:

@@ -14,8 +14,8 @@ from PySide6.QtCore import QObject, Signal
 from engine.errors import EngineError
 from engine.inference.events import Finished, StageChanged, Started, StripWritten, WarningRaised, WindowDone
 from engine.inference.options import AnalysisOptions
+from rs_viewer import folders, tasks
 from rs_viewer import format as fmt
-from rs_viewer import tasks
 from rs_viewer.jobs import Failure, Job, Latest
 from rs_viewer.map.layers import RasterLayer
 from rs_viewer.panels.analysis import Wish
@@ -219,7 +219,7 @@ class Runs(QObject):
         except (EngineError, ValueError) as error:
             self.failed.emit(Failure.of(error))
             return
-        self.out_dir = wish.out_dir if how != "run" else tasks.free_out_dir(wish.out_dir)
+        self.out_dir = wish.out_dir if how != "run" else folders.free_out_dir(wish.out_dir)
         if self.out_dir != wish.out_dir:
             self.panel.set_out_dir(self.out_dir)
         after: tuple[str, ...] = ()
@@ -232,7 +232,7 @@ class Runs(QObject):
     ) -> None:
         """Start comparing an open scene with a later one; an interrupted run of the same in the folder goes on."""
         if not self.running:
-            self.out_dir = tasks.free_out_dir(out_dir)
+            self.out_dir = folders.free_out_dir(out_dir)
             self._launch(scene, after, model_path, options)
 
     def _launch(

@@ -6,7 +6,6 @@ Guarantees: the engine's heavy parts (torch, GDAL, tables) are imported here on 
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -22,11 +21,11 @@ from engine.errors import (
     CheckpointError,
     EngineError,
     EngineWarning,
-    OutputError,
     PairWarning,
 )
 from engine.inference.events import Finished
 from engine.inference.options import AnalysisOptions
+from rs_viewer import folders
 from rs_viewer.jobs import Context
 
 if TYPE_CHECKING:
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from engine.models.loaded import LoadedModel
     from engine.scene import Scene, ScenePair
 
-RESULT_SUFFIX = "_analysis"
-CHANGE_SUFFIX = "_changes"
 WANTED_SOON = ("engine.inference.pipeline", "engine.inference.attention", "engine.regions.similarity", "engine.export")
 
 
@@ -263,7 +260,7 @@ def check(
     from engine.inference.check import check_run
     from engine.scene.roi import Roi
 
-    waiting = open_analysis(out_dir) if out_dir and interrupted(out_dir) else None
+    waiting = open_analysis(out_dir) if out_dir and folders.interrupted(out_dir) else None
     context.raise_if_cancelled()
     try:
         with scene_or_pair(source, after) as scene:
@@ -274,42 +271,10 @@ def check(
             said = tuple(item.message for item in found.warnings if item not in known)
             size_px = (found.scene.width, found.scene.height)
         if out_dir:
-            ensure_writable(out_dir)
+            folders.ensure_writable(out_dir)
     except EngineError as error:
         return Checked((), error.message, None, None, waiting)
     return Checked(said, "", size_px, found.gsd_m, waiting)
-
-
-def interrupted(out_dir: str | Path) -> bool:
-    """Whether a folder holds an analysis that was begun and not finished."""
-    place = Path(out_dir)
-    return (place / ".partial" / "run.json").is_file() and not (place / "analysis.json").is_file()
-
-
-def default_out_dir(sources: Sequence[str], documents: str | Path) -> str:
-    """Where results go unless somebody says otherwise: beside the scene, in the documents where that is read-only."""
-    first = Path(sources[0]) if sources else Path("scene")
-    stem = first.name if first.is_dir() else first.stem
-    beside = first.parent
-    local = "://" not in sources[0] and not sources[0].startswith("/vsi") if sources else False
-    home = beside if local and beside.is_dir() and os.access(beside, os.W_OK) else Path(documents) / "RS Viewer"
-    return str(home / f"{stem}{RESULT_SUFFIX}")
-
-
-def default_change_dir(before: Sequence[str], after: Sequence[str], documents: str | Path) -> str:
-    """Where the comparison of two scenes goes unless somebody says otherwise: beside the earlier one."""
-    beside = default_out_dir(before, documents).removesuffix(RESULT_SUFFIX)
-    return f"{beside}_{Path(after[0]).stem}{CHANGE_SUFFIX}"
-
-
-def free_out_dir(path: str | Path) -> str:
-    """``path``, or the first of ``path-2``, ``path-3`` … that holds no finished analysis."""
-    place = Path(path)
-    number = 1
-    while (place / "analysis.json").exists():
-        number += 1
-        place = Path(f"{path}-{number}")
-    return str(place)
 
 
 def run_analysis(
@@ -334,7 +299,7 @@ def run_analysis(
     from engine.inference.threads import leave_a_core_free
 
     leave_a_core_free()
-    ensure_writable(out_dir)
+    folders.ensure_writable(out_dir)
     loaded = room.load(model_path)
     context.raise_if_cancelled()
     last: object = None
@@ -397,22 +362,6 @@ def write_export(
             cancel=context.cancelled,
         )
     )
-
-
-def ensure_writable(path: str | Path) -> None:
-    """Refuse a folder that cannot be made or written to.
-
-    Raises:
-        OutputError: It cannot.
-    """
-    place = Path(path)
-    existing = next((parent for parent in (place, *place.parents) if parent.exists()), place)
-    if not existing.is_dir():
-        raise OutputError(
-            "the output folder's path leads through a file", where=existing, remedy="Choose another folder."
-        )
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError("the output folder cannot be written to", where=existing, remedy="Choose another folder.")
 
 
 def switch_interval() -> None:

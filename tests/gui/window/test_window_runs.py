@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QMessageBox
 from window_parts import WAIT_MS, dialogs, write_scene
 
 from engine.inference.events import Started, StripWritten, WindowDone
-from rs_viewer import tasks
+from rs_viewer import folders, tasks
 
 
 @pytest.fixture
@@ -202,13 +202,13 @@ def test_an_interrupted_analysis_that_is_opened_offers_to_go_on(tall, qtbot, tmp
 def test_results_go_beside_the_scene_or_to_the_documents(tmp_path):
     documents = tmp_path / "documents"
     scene = write_scene(tmp_path / "scene.tif")
-    assert tasks.default_out_dir([str(scene)], documents) == str(tmp_path / "scene_analysis")
+    assert folders.default_out_dir([str(scene)], documents) == str(tmp_path / "scene_analysis")
     web = "https://example.org/data/image.tif"
-    assert tasks.default_out_dir([web], documents) == str(documents / "RS Viewer" / "image_analysis")
-    assert tasks.free_out_dir(tmp_path / "new") == str(tmp_path / "new")
+    assert folders.default_out_dir([web], documents) == str(documents / "RS Viewer" / "image_analysis")
+    assert folders.free_out_dir(tmp_path / "new") == str(tmp_path / "new")
     (tmp_path / "done").mkdir()
     (tmp_path / "done" / "analysis.json").write_text("{}")
-    assert tasks.free_out_dir(tmp_path / "done") == str(tmp_path / "done-2")
+    assert folders.free_out_dir(tmp_path / "done") == str(tmp_path / "done-2")
 
 
 def answer_close_question(button_text):
