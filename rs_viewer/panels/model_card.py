@@ -35,7 +35,7 @@ def metric_rows(metrics: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
             if isinstance(value, float)
         ]
         if singles:
-            rows.append((split.capitalize(), ", ".join(singles)))
+            rows.append((split.replace("_", " ").capitalize(), ", ".join(singles)))
         for name, value in table.items():
             if isinstance(value, dict):
                 parts = [f"{key} {score:.3f}" for key, score in value.items() if isinstance(score, int | float)]
