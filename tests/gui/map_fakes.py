@@ -75,7 +75,7 @@ class FakeAnalysis:
         self.layers = {"classes": classes, "regions": regions}
         self.layers["confidence"] = np.full_like(classes, 50) if confidence is None else confidence
         self.grid = grid or make_grid(classes.shape[1], classes.shape[0])
-        self.card = SimpleNamespace(classes=CLASSES)
+        self.card = SimpleNamespace(classes=CLASSES, task="segmentation")
         self.complete = complete
         self.reads = 0
         self.closed = 0

@@ -255,6 +255,6 @@ def test_a_map_that_dies_without_being_closed_ends_its_threads(qapp):
 
 
 def test_settled_is_told(qtbot, view):
-    with qtbot.waitSignal(view.settled, timeout=5000):
+    with qtbot.waitSignal(view.settled, timeout=30_000):
         view.layers.add(SceneLayer(FakeScene(quadrants()), stretch=IDENTITY_STRETCH))
     assert view.is_settled
