@@ -8,8 +8,8 @@ the same on one and on many.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
 import lightning as L
 import numpy as np
@@ -23,22 +23,45 @@ from engine.models.published import IMAGENET_MEAN, IMAGENET_STD
 from engine.training.recipe import Recipe
 
 Sample = tuple[Tensor, Tensor]
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _SCALING_IMAGES = 400
 _SCALING_STRIDE = 37
 
 
-class Samples(Dataset[Sample], ABC):
-    """Training samples: an image ``[C, H, W]`` in 0 to 1 and its target, made anew each epoch."""
+class StoredSet(Protocol[T_co]):
+    """Things that lie in a data source."""
 
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> T_co | None:
+        """Thing ``index``; None where it is broken and left out."""
+
+
+class Samples(Dataset[Sample], ABC, Generic[T]):
+    """Training samples, made anew each epoch: an image ``[C, H, W]`` in 0 to 1 and its target.
+
+    An epoch shows what lies in the data sources in passes, each in an order of its own.
+
+    Args:
+        recipe: How.
+        sets: Where the things come from.
+
+    Attributes:
+        unit: What a thing is called.
+        epoch: The epoch that samples are made for.
+    """
+
+    unit: str
     epoch: int = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that samples are made for."""
-        self.epoch = epoch
-
-    @abstractmethod
-    def __len__(self) -> int: ...
+    def __init__(self, recipe: Recipe, sets: Sequence[StoredSet[T]]) -> None:
+        self._seed = recipe.optimisation.seed
+        self._places = [(group, index) for group in sets for index in range(len(group))]
+        if not self._places:
+            raise TrainingError(f"no {self.unit} trains", remedy="Look at the split rules and at the warnings.")
+        self._length = recipe.optimisation.budget(len(self._places)).samples_per_epoch
 
     @abstractmethod
     def __getitem__(self, index: int) -> Sample: ...
@@ -47,10 +70,51 @@ class Samples(Dataset[Sample], ABC):
     def stored_image(self, index: int) -> np.ndarray | None:
         """The ``index``-th image as stored, ``[C, h, w]``; None where it is broken and left out."""
 
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that samples are made for."""
+        self.epoch = epoch
+        passes = -(-self._length // len(self._places))
+        self._order = np.concatenate(
+            [pass_order(self._seed, epoch * passes + part, len(self._places)) for part in range(passes)]
+        )
+
     @property
-    @abstractmethod
     def stored_count(self) -> int:
-        """Images there are."""
+        """Things there are."""
+        return len(self._places)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def chance(self, index: int) -> np.random.Generator:
+        """What sample ``index`` of the epoch is drawn by."""
+        return np.random.default_rng((self._seed, self.epoch, index))
+
+    def turn(self, index: int) -> int:
+        """Place of the thing whose turn it is at sample ``index``."""
+        return int(self._order[index])
+
+    def readable(self, place: int, read: Callable[[StoredSet[T], int], T | None] | None = None) -> T:
+        """The thing at a place, or the next that can be read.
+
+        Args:
+            place: Where to begin.
+            read: How it is read; by default by the set's own ``read``.
+
+        Raises:
+            TrainingError: None can.
+        """
+        for step in range(len(self._places)):
+            group, index = self._places[(place + step) % len(self._places)]
+            found = group.read(index) if read is None else read(group, index)
+            if found is not None:
+                return found
+        raise TrainingError(f"no {self.unit} can be decoded", remedy="Look at the files the warnings name.")
+
+    def stored(self, place: int) -> T | None:
+        """The thing at a place; None where it is broken and left out."""
+        group, index = self._places[place]
+        return group.read(index)
 
 
 class Measured(Dataset["Sample | None"], ABC):
@@ -85,7 +149,7 @@ class TrainingData(L.LightningDataModule):
         measure_batch: Images in a batch of validation.
     """
 
-    def __init__(self, recipe: Recipe, training: Samples, validation: Measured, measure_batch: int = 16) -> None:
+    def __init__(self, recipe: Recipe, training: Samples[Any], validation: Measured, measure_batch: int = 16) -> None:
         super().__init__()
         if not len(validation):
             raise TrainingError("no image validates", remedy="Give a data source a split rule that keeps some.")

@@ -13,17 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.errors import TrainingError
 from engine.training.change.pairs import Pair, Pairs
 from engine.training.change.recipe import ChangeRecipe, PairAugmentation
-from engine.training.data import Measured, Sample, Samples, pass_order
+from engine.training.data import Measured, Sample, Samples, StoredSet
 from engine.training.transforms import colour_jitter, resize
 
 IGNORE = 255
 """Target of pixels beyond the edge of a pair."""
 
 
-class ChangeSamples(Samples):
+class ChangeSamples(Samples[Pair]):
     """Samples made of pairs.
 
     Args:
@@ -31,45 +30,27 @@ class ChangeSamples(Samples):
         sets: Where pairs come from.
     """
 
+    unit = "pair"
+
     def __init__(self, recipe: ChangeRecipe, sets: list[Pairs]) -> None:
+        super().__init__(recipe, sets)
         self._recipe = recipe
-        self._seed = recipe.optimisation.seed
-        self._places = [(group, index) for group in sets for index in range(len(group))]
-        if not self._places:
-            raise TrainingError("no pair trains", remedy="Look at the split rule and at the warnings.")
-        self._length = recipe.optimisation.budget(len(self._places)).samples_per_epoch
         self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that samples are made for."""
-        super().set_epoch(epoch)
-        passes = -(-self._length // len(self._places))
-        self._order = np.concatenate(
-            [pass_order(self._seed, epoch * passes + part, len(self._places)) for part in range(passes)]
-        )
-
-    @property
-    def stored_count(self) -> int:
-        """Pairs there are."""
-        return len(self._places)
 
     def stored_image(self, index: int) -> np.ndarray | None:
         """Both images of a pair side by side."""
-        group, place = self._places[index]
-        pair = group.read(place)
+        pair = self.stored(index)
         return None if pair is None else np.concatenate((pair.before, pair.after), axis=2)
 
-    def __len__(self) -> int:
-        return self._length
-
     def __getitem__(self, index: int) -> Sample:
-        rng = np.random.default_rng((self._seed, self.epoch, index))
-        for step in range(len(self._places)):
-            group, place = self._places[(int(self._order[index]) + step) % len(self._places)]
-            pair = group.draw(place, rng)
-            if pair is not None:
-                return make_sample(rng, pair, self._recipe.augmentation, self._recipe.full_range)
-        raise TrainingError("no pair can be decoded", remedy="Look at the files the warnings name.")
+        rng = self.chance(index)
+        pair = self.readable(self.turn(index), lambda group, place: _drawn(group, place, rng))
+        return make_sample(rng, pair, self._recipe.augmentation, self._recipe.full_range)
+
+
+def _drawn(group: StoredSet[Pair], place: int, rng: np.random.Generator) -> Pair | None:
+    assert isinstance(group, Pairs)
+    return group.draw(place, rng)
 
 
 def make_sample(rng: np.random.Generator, pair: Pair, how: PairAugmentation, full_range: float) -> Sample:

@@ -9,16 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.errors import TrainingError
 from engine.models.scenes import fit_scene
 from engine.training.classification.pictures import Picture, PictureSet
 from engine.training.classification.rand_augment import rand_augmented
 from engine.training.classification.recipe import ClassificationRecipe, SceneAugmentation
-from engine.training.data import Measured, Sample, Samples, pass_order
+from engine.training.data import Measured, Sample, Samples
 from engine.training.transforms import colour_jitter, crop_box, gaussian_blur, quarter_turn, resize
 
 
-class SceneSamples(Samples):
+class SceneSamples(Samples[Picture]):
     """Samples made of pictures: images ``[C, S, S]`` in 0 to 1 and class codes.
 
     Args:
@@ -26,51 +25,23 @@ class SceneSamples(Samples):
         sets: Where pictures come from.
     """
 
+    unit = "picture"
+
     def __init__(self, recipe: ClassificationRecipe, sets: list[PictureSet]) -> None:
+        super().__init__(recipe, sets)
         self._recipe = recipe
-        self._seed = recipe.optimisation.seed
-        self._places = [(group, index) for group in sets for index in range(len(group))]
-        if not self._places:
-            raise TrainingError("no picture trains", remedy="Look at the split rule and at the warnings.")
-        self._length = recipe.optimisation.budget(len(self._places)).samples_per_epoch
         self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that samples are made for."""
-        super().set_epoch(epoch)
-        passes = -(-self._length // len(self._places))
-        self._order = np.concatenate(
-            [pass_order(self._seed, epoch * passes + part, len(self._places)) for part in range(passes)]
-        )
-
-    @property
-    def stored_count(self) -> int:
-        """Pictures there are."""
-        return len(self._places)
 
     def stored_image(self, index: int) -> np.ndarray | None:
         """The picture as stored."""
-        group, place = self._places[index]
-        picture = group.read(place)
+        picture = self.stored(index)
         return None if picture is None else picture.image
 
-    def __len__(self) -> int:
-        return self._length
-
     def __getitem__(self, index: int) -> Sample:
-        rng = np.random.default_rng((self._seed, self.epoch, index))
-        picture = self._readable(int(self._order[index]))
+        picture = self.readable(self.turn(index))
         stored = torch.from_numpy(picture.image).float() / self._recipe.full_range
-        return augmented(rng, stored.clamp(0, 1), self._recipe.augmentation), torch.tensor(picture.label)
-
-    def _readable(self, place: int) -> Picture:
-        """The picture at a place, or the next that can be read."""
-        for step in range(len(self._places)):
-            group, index = self._places[(place + step) % len(self._places)]
-            picture = group.read(index)
-            if picture is not None:
-                return picture
-        raise TrainingError("no picture can be decoded", remedy="Look at the files the warnings name.")
+        image = augmented(self.chance(index), stored.clamp(0, 1), self._recipe.augmentation)
+        return image, torch.tensor(picture.label)
 
 
 def augmented(rng: np.random.Generator, image: Tensor, how: SceneAugmentation) -> Tensor:

@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.errors import TrainingError
 from engine.models.detection import Objects
 from engine.models.rotated.boxes import boxes_of, upright
 from engine.models.rotated.overlap import clipped_area, quad_areas
-from engine.training.data import Measured, Sample, Samples, pass_order
+from engine.training.data import Measured, Sample, Samples
 from engine.training.detection.dota import Annotations
 from engine.training.detection.pictures import AnnotatedImage, ImageSet
 from engine.training.detection.recipe import DetectionRecipe, ObjectAugmentation
@@ -26,7 +25,7 @@ NOTHING = -1
 """Label of a target's rows that hold no object."""
 
 
-class ObjectSamples(Samples):
+class ObjectSamples(Samples[AnnotatedImage]):
     """Samples made of annotated images: images ``[C, S, S]`` in 0 to 1, targets ``[most, 6]`` of box and label.
 
     Args:
@@ -34,45 +33,21 @@ class ObjectSamples(Samples):
         sets: Where images come from.
     """
 
+    unit = "image"
+
     def __init__(self, recipe: DetectionRecipe, sets: list[ImageSet]) -> None:
+        super().__init__(recipe, sets)
         self._recipe = recipe
-        self._seed = recipe.optimisation.seed
-        self._places = [(group, index) for group in sets for index in range(len(group))]
-        if not self._places:
-            raise TrainingError("no image trains", remedy="Look at the split rule and at the warnings.")
-        self._length = recipe.optimisation.budget(len(self._places)).samples_per_epoch
         self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that samples are made for."""
-        super().set_epoch(epoch)
-        passes = -(-self._length // len(self._places))
-        self._order = np.concatenate(
-            [pass_order(self._seed, epoch * passes + part, len(self._places)) for part in range(passes)]
-        )
-
-    @property
-    def stored_count(self) -> int:
-        """Images there are."""
-        return len(self._places)
 
     def stored_image(self, index: int) -> np.ndarray | None:
         """The image as stored."""
-        group, place = self._places[index]
-        read = group.read(place)
+        read = self.stored(index)
         return None if read is None else read.image
 
-    def __len__(self) -> int:
-        return self._length
-
     def __getitem__(self, index: int) -> Sample:
-        rng = np.random.default_rng((self._seed, self.epoch, index))
-        for step in range(len(self._places)):
-            group, place = self._places[(int(self._order[index]) + step) % len(self._places)]
-            read = group.read(place)
-            if read is not None:
-                return make_sample(rng, read, self._recipe.augmentation, self._recipe.full_range)
-        raise TrainingError("no image can be decoded", remedy="Look at the files the warnings name.")
+        read = self.readable(self.turn(index))
+        return make_sample(self.chance(index), read, self._recipe.augmentation, self._recipe.full_range)
 
 
 def make_sample(

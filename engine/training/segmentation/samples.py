@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.errors import TrainingError
-from engine.training.data import Measured, Sample, Samples, pass_order
+from engine.training.data import Measured, Sample, Samples
 from engine.training.images import BrokenImageError
 from engine.training.segmentation.pieces import PieceMaker
 from engine.training.segmentation.recipe import Measuring, Pieces, SegmentationRecipe, Whole
@@ -20,7 +19,7 @@ from engine.training.segmentation.tiles import Tile, TileSet, cuts, total_shares
 from engine.training.transforms import colour_jitter, gaussian_blur, quarter_turn, resize
 
 
-class TileSamples(Samples):
+class TileSamples(Samples[Tile]):
     """Samples made of tiles.
 
     Args:
@@ -28,14 +27,12 @@ class TileSamples(Samples):
         sets: Where tiles come from.
     """
 
+    unit = "tile"
+
     def __init__(self, recipe: SegmentationRecipe, sets: list[TileSet]) -> None:
+        super().__init__(recipe, sets)
         self._recipe = recipe
         self._sets = sets
-        self._seed = recipe.optimisation.seed
-        self._places = [(group, index) for group in sets for index in range(len(group))]
-        if not self._places:
-            raise TrainingError("no tile trains", remedy="Look at the recipe's split rules and at the warnings.")
-        self._length = recipe.optimisation.budget(len(self._places)).samples_per_epoch
         self.class_shares: np.ndarray | None = None
         self._wanted: list[np.ndarray] = []
         pieces = any(isinstance(a, Pieces) for a in recipe.augmentation)
@@ -49,7 +46,6 @@ class TileSamples(Samples):
         """Choose the epoch that samples are made for."""
         super().set_epoch(epoch)
         self.augmentation = [a for a in self._recipe.augmentation if a.from_epoch <= epoch][-1]
-        self._order = pass_order(self._seed, epoch, len(self._places))
         self._maker: PieceMaker | None = None
         if isinstance(self.augmentation, Pieces):
             parts = [
@@ -60,40 +56,22 @@ class TileSamples(Samples):
             self.chances = chances / chances[-1]
             self._maker = PieceMaker(self.augmentation, self._draw, self._recipe.full_range)
 
-    @property
-    def stored_count(self) -> int:
-        """Tiles there are."""
-        return len(self._places)
-
     def stored_image(self, index: int) -> np.ndarray | None:
         """The tile's image as stored."""
-        group, place = self._places[index]
-        tile = group.read(place)
+        tile = self.stored(index)
         return None if tile is None else tile.image
 
-    def __len__(self) -> int:
-        return self._length
-
     def __getitem__(self, index: int) -> Sample:
-        rng = np.random.default_rng((self._seed, self.epoch, index))
+        rng = self.chance(index)
         if self._maker is not None:
             return self._maker.make(rng)
         assert isinstance(self.augmentation, Whole)
-        tile = self._readable(int(self._order[index % len(self._order)]))
+        tile = self.readable(self.turn(index))
         return whole_sample(rng, tile, self.augmentation, self._recipe.full_range)
 
     def _draw(self, rng: np.random.Generator) -> Tile:
         place = int(np.searchsorted(self.chances, rng.random(), side="right"))
-        return self._readable(min(len(self._places) - 1, place))
-
-    def _readable(self, place: int) -> Tile:
-        """The tile at a place, or the next that can be read."""
-        for step in range(len(self._places)):
-            group, index = self._places[(place + step) % len(self._places)]
-            tile = group.read(index)
-            if tile is not None:
-                return tile
-        raise TrainingError("no tile can be decoded", remedy="Look at the files the warnings name.")
+        return self.readable(min(self.stored_count - 1, place))
 
 
 def whole_sample(rng: np.random.Generator, tile: Tile, how: Whole, full_range: float) -> Sample:
