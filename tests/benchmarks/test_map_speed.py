@@ -16,6 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "gui"))
 
 from map_fakes import IDENTITY_STRETCH, NORTH_UP, FakeAnalysis, FakeScene, wait_settled
 
+from PySide6.QtGui import QImage, QPainter
+from PySide6.QtWidgets import QWidget
+
 from rs_viewer.map import MapView, RasterLayer, SceneLayer
 from rs_viewer.map.pyramid import TileKey
 
@@ -61,14 +64,44 @@ def frame_s(view, count=25):
     return statistics.median(times)
 
 
+class Pictures(QWidget):
+    """Qt's own three pictures, one over the other: what a repaint of three layers cannot be much cheaper than."""
+
+    def __init__(self, zoom):
+        super().__init__()
+        self.resize(WIDTH, HEIGHT)
+        self.zoom = zoom
+        noise = np.random.default_rng(2).integers(0, 255, (HEIGHT, WIDTH, 4), dtype=np.uint8)
+        noise[..., 3] = 255
+        image = QImage(noise.data, WIDTH, HEIGHT, QImage.Format.Format_ARGB32_Premultiplied)
+        self.picture = image.scaled(round(WIDTH / zoom), round(HEIGHT / zoom))
+
+    def paintEvent(self, event):
+        with QPainter(self) as painter:
+            painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, self.zoom < 1)
+            for opacity in (1.0, 0.5, 1.0):
+                painter.setOpacity(opacity)
+                painter.drawImage(self.rect(), self.picture)
+
+
 @pytest.mark.parametrize("scale", [10.0, 7.3, 13.1, 2.0], ids=["1:1", "1.37x", "0.76x", "5x"])
-def test_a_full_view_of_three_layers_repaints_sixty_times_a_second(qtbot, full_map, scale):
-    view = full_map(3)
+def test_a_full_view_of_three_layers_costs_little_more_than_three_pictures(qtbot, full_map, scale):
+    view, pictures = full_map(3), Pictures(10.0 / scale)
+    qtbot.addWidget(pictures)
+    pictures.show()
     view.set_view(*(NORTH_UP @ (2048, 2048)), scale)
     wait_settled(qtbot, view, 60_000)
-    seconds = frame_s(view)
-    print(f"\n{WIDTH}x{HEIGHT}, three layers, {scale:g} m a pixel: {1 / seconds:.0f} fps ({seconds * 1e3:.1f} ms)")
-    assert 1 / seconds >= 60
+    whole, bare = [], []
+    for _ in range(25):  # by turns, so that a machine that slows down slows both
+        view.repaint_layers()
+        whole.append(_timed(view.repaint))
+        bare.append(_timed(pictures.repaint))
+    seconds, reference = statistics.median(whole), statistics.median(bare)
+    print(
+        f"\n{WIDTH}x{HEIGHT}, three layers, {scale:g} m a pixel: {1 / seconds:.0f} fps ({seconds * 1e3:.1f} ms), "
+        f"{seconds / reference:.2f} times Qt's three pictures ({reference * 1e3:.1f} ms)"
+    )
+    assert seconds <= 2 * reference
 
 
 def test_a_hundred_thousand_regions_cost_what_ten_cost(qtbot, full_map):
@@ -112,23 +145,24 @@ def test_moving_the_cursor_costs_far_less_than_a_frame(qtbot, full_map):
     assert hover < 0.6 * whole
 
 
-def test_an_outline_costs_what_shows_of_it(qtbot, full_map):
+def circle(vertices):
+    turn = np.linspace(0, 2 * np.pi, vertices)
+    return np.stack([2048 + 1500 * np.cos(turn), 2048 + 1500 * np.sin(turn)], axis=1)
+
+
+@pytest.mark.parametrize(("place", "scale"), [((2048, 2048), 30.0), ((3548, 2048), 0.5)], ids=["all of it", "a piece"])
+def test_an_outline_costs_what_shows_of_it(qtbot, full_map, place, scale):
+    """200,000 vertices against 3,000, about one for each pixel of the whole circle on the screen."""
     view = full_map(3)
-    turn = np.linspace(0, 2 * np.pi, 200_000)
-    ring = np.stack([2048 + 1500 * np.cos(turn), 2048 + 1500 * np.sin(turn)], axis=1)
-    costs = {}
-    for name, place, scale in (("all of it", (2048, 2048), 30.0), ("a piece", (3548, 2048), 0.5)):
-        view.set_view(*(NORTH_UP @ place), scale)
-        wait_settled(qtbot, view, 60_000)
+    view.set_view(*(NORTH_UP @ place), scale)
+    wait_settled(qtbot, view, 60_000)
+    least = {}
+    for vertices in (3_000, 200_000):
+        view.set_outline([circle(vertices)])
         view.repaint()
-        bare = min(_timed(view.repaint) for _ in range(10))
-        view.set_outline([ring])
-        first = _timed(view.repaint)
-        costs[name] = min(_timed(view.repaint) for _ in range(10)) - bare
-        print(f"\noutline of 200,000 vertices, {name}: {first * 1e3:.1f} ms once, then {costs[name] * 1e3:.1f} ms")
-        view.set_outline(None)
-    assert costs["all of it"] < 0.016
-    assert costs["a piece"] < 0.016
+        least[vertices] = min(_timed(view.repaint) for _ in range(10))
+    print(f"\noutline, {least[200_000] * 1e3:.1f} ms with 200,000 vertices, {least[3_000] * 1e3:.1f} ms with 3,000")
+    assert least[200_000] <= 4 * least[3_000]
 
 
 def _timed(call):
