@@ -25,7 +25,7 @@ from engine.inference.plan import PlanWindow, WindowPlan
 from engine.inference.rowfile import RowDamagedError
 from engine.inference.store import LAYERS, RunStore, blocks_of, read_strip
 from engine.models.card import CardClass
-from engine.regions.builder import Strip, WindowTokens
+from engine.regions.intake import Strip, WindowTokens
 from engine.scene import Grid, Raster
 
 _POLL_S = 0.1

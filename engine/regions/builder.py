@@ -11,77 +11,31 @@ windows come in at once; memory follows the scene's width.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import AnalysisError
-from engine.regions.assemble import assemble
 from engine.regions.canvas import Canvas
 from engine.regions.components import Looks, band_sample, find_areas, sampled_looks
 from engine.regions.edges import Colours, EdgeFollower
-from engine.regions.forest import LabelForest
+from engine.regions.intake import DEFAULT_MIN_PIXELS, NODATA_CLASS, Strip, WindowTokens
 from engine.regions.result import RegionResult
 from engine.regions.rows import WindowAreas, WindowRow, compose_row
 from engine.regions.seams import Ground, Overlap, count_overlap, join_overlaps, look_alike, match
-from engine.regions.strips import StripMaps, StripStore, measure_strip
-from engine.regions.windows import WindowTable
-from engine.scene import Grid, Raster
+from engine.regions.settled import Labels, SettledRows
+from engine.regions.strips import StripMaps
+from engine.scene import Grid
 
 Array = npt.NDArray[Any]
-Labels = npt.NDArray[np.int32]
 
-NODATA_CLASS = 255
-DEFAULT_MIN_PIXELS = 32
-"""Smaller regions join their best neighbour where nobody says otherwise."""
 MAX_SPECK_PX = 64
 """Specks are absorbed inside their window up to this size; larger ones are judged by colour and class at the end."""
 NOISE_SHARE = 0.05
 """Differences of mean values below this share of the scene's spread mean nothing."""
 _GROUP = 4
 """Windows whose areas are found in one go: enough to spread the cost of a call, few enough to stay in the cache."""
-
-
-@dataclass(frozen=True)
-class WindowTokens:
-    """What the model said about one window.
-
-    Attributes:
-        col: First column on the grid.
-        row: First row on the grid.
-        token_map: ``[h, w]`` uint8 or uint16 token of each pixel of the window that lies on the grid; the largest value
-            of the type is nodata.
-        features: ``[N, D]`` token vectors.
-        window_index: Number of the window in the plan.
-    """
-
-    col: int
-    row: int
-    token_map: Array
-    features: Array
-    window_index: int
-
-
-@dataclass(frozen=True)
-class Strip:
-    """Rows whose maps are final.
-
-    Attributes:
-        row_start: First row.
-        classes: ``[h, W]`` uint8, 255 is nodata.
-        confidence: ``[h, W]`` uint8 percent.
-        runner_up: ``[h, W]`` uint8.
-        image: All bands of these rows.
-    """
-
-    row_start: int
-    classes: Array
-    confidence: Array
-    runner_up: Array
-    image: Raster
 
 
 class RegionBuilder:
@@ -105,25 +59,22 @@ class RegionBuilder:
         min_region_m2: float | None,
         work_dir: Path,
     ) -> None:
-        self._grid = grid
-        self._class_names = tuple(class_names)
-        self._band_names = tuple(band_names)
-        self._min_m2 = min_region_m2 if grid.crs is not None else None
+        self._settled = SettledRows(
+            grid, class_names=class_names, band_names=band_names, min_region_m2=min_region_m2, work_dir=work_dir
+        )
+        self._grid, self._forest, self._table = grid, self._settled.forest, self._settled.table
+        self._class_count = len(class_names)
         gsd = grid.gsd_m
-        pixels = DEFAULT_MIN_PIXELS if self._min_m2 is None or gsd is None else round(self._min_m2 / gsd**2)
+        min_m2 = self._settled.min_m2
+        pixels = DEFAULT_MIN_PIXELS if min_m2 is None or gsd is None else round(min_m2 / gsd**2)
         self._speck_px = min(pixels, MAX_SPECK_PX)
-        self._store = StripStore(work_dir)
-        self._forest = LabelForest()
-        self._table = WindowTable(work_dir)
         self._rows: list[WindowRow] = []
-        self._next_row = 0
         self._looks: Looks | None = None
         self._base = 0
-        self._sample = band_sample(len(self._band_names))
+        self._sample = band_sample(len(band_names))
         self._totals = np.zeros((3, len(self._sample)))
         self._follower = EdgeFollower()
         self._last_owners: Labels | None = None
-        self._last_atoms: tuple[Array, int] | None = None
 
     def add_row(self, windows: Sequence[WindowTokens]) -> None:
         """Take in a row of windows, left to right; rows come top to bottom.
@@ -164,21 +115,8 @@ class RegionBuilder:
             Provisional labels ``[h, W]`` of these rows, 0 is none. Regions that turn out to be one further down still
             have several.
         """
-        if strip.row_start != self._next_row:
-            raise AnalysisError(
-                f"rows from {strip.row_start} on came where {self._next_row} was due",
-                where="regions",
-                remedy="Run the analysis again into an empty folder.",
-            )
-        height = int(strip.classes.shape[0])
-        start, stop = strip.row_start, strip.row_start + height
-        maps = StripMaps(
-            start,
-            classes=np.ascontiguousarray(strip.classes),
-            confidence=np.ascontiguousarray(strip.confidence),
-            runner_up=np.ascontiguousarray(strip.runner_up),
-            bands=clean_bands(strip.image),
-        )
+        maps = self._settled.take(strip)
+        start, stop = strip.row_start, strip.row_start + int(strip.classes.shape[0])
         ground = self._ground(maps)
         active = [row for row in self._rows if row.start < stop and row.stop > start]
         for row in active:
@@ -192,19 +130,11 @@ class RegionBuilder:
         last = stop == self._grid.height
         decided = self._follower.push(owners, maps, lookup, self._colours, last=last)
         if decided is not None:
-            self._settle(*decided)
+            owned, of_rows = decided
+            self._settled.measure(owned, lookup, of_rows)
         self._last_owners = owners[-1].copy()
-        self._next_row = stop
         self._release(stop)
         return lookup[owners].view(np.uint32)
-
-    def _settle(self, owners: Labels, maps: StripMaps) -> None:
-        """Measure rows that nothing changes any more."""
-        above, above_count = self._last_atoms or (None, 0)
-        count = len(self._class_names)
-        record, last_atoms = measure_strip(owners, self._forest.lookup, maps, count, above, above_count)
-        self._store.append(record)
-        self._last_atoms = (last_atoms, record.label.size)
 
     def finish(
         self,
@@ -218,25 +148,11 @@ class RegionBuilder:
             cancel: Asked whether to stop.
 
         Raises:
+            AnalysisError: Rows are missing.
             CancelledError: ``cancel`` said so.
         """
-        if self._next_row != self._grid.height:
-            raise AnalysisError(
-                f"{self._next_row} of {self._grid.height} rows are settled",
-                where="regions",
-                remedy="Run the analysis again into an empty folder.",
-            )
-        return assemble(
-            self._grid,
-            self._store,
-            self._table,
-            self._forest,
-            class_names=self._class_names,
-            band_names=self._band_names,
-            min_m2=self._min_m2,
-            min_pixels=DEFAULT_MIN_PIXELS,
-            progress=progress,
-            cancel=cancel,
+        return self._settled.finish(
+            min_m2=self._settled.min_m2, min_pixels=DEFAULT_MIN_PIXELS, progress=progress, cancel=cancel
         )
 
     def _ground(self, maps: StripMaps) -> Ground:
@@ -267,7 +183,7 @@ class RegionBuilder:
                 window.base,
                 part.classes,
                 part.bands,
-                len(self._class_names),
+                self._class_count,
                 window.features,
             )
             first, second = window.edges
@@ -293,7 +209,7 @@ class RegionBuilder:
         """Looks with a row for each label so far."""
         rows = self._forest.count - self._base
         if self._looks is None:
-            self._looks = Looks.none(rows, len(self._class_names), len(self._sample), width)
+            self._looks = Looks.none(rows, self._class_count, len(self._sample), width)
         elif self._looks.pixels.size <= rows:
             self._looks = self._looks.resized(0, rows)
         return self._looks
@@ -351,11 +267,3 @@ class RegionBuilder:
         if self._looks is not None:
             self._looks = self._looks.resized(base - self._base, self._forest.count - base)
         self._base = base
-
-
-def clean_bands(image: Raster) -> Array:
-    """Values of a raster, 0 where it is not valid or not finite, one band after the other in memory."""
-    data = np.ascontiguousarray(image.data)
-    if data.dtype.kind == "f":
-        data = np.where(np.isfinite(data), data, np.zeros((), data.dtype))
-    return data if image.valid.all() else np.where(image.valid, data, np.zeros((), data.dtype))

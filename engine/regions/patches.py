@@ -18,17 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import AnalysisError
-from engine.regions.assemble import assemble
-from engine.regions.builder import NODATA_CLASS, Strip, WindowTokens, clean_bands
-from engine.regions.forest import LabelForest
+from engine.regions.intake import NODATA_CLASS, Strip, WindowTokens
 from engine.regions.result import RegionResult
-from engine.regions.strips import StripMaps, StripStore, measure_strip
-from engine.regions.windows import NONE, WindowTable
+from engine.regions.settled import Labels, SettledRows
+from engine.regions.windows import NONE
 from engine.scene import Grid
 
 Array = npt.NDArray[Any]
-Labels = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +69,15 @@ class PatchBuilder:
         work_dir: Path,
     ) -> None:
         self._grid, self._patches, self._cell_px = grid, patches, cell_px
-        self._class_names, self._band_names = tuple(class_names), tuple(band_names)
-        self._min_m2 = min_region_m2 if grid.crs is not None else None
-        self._store = StripStore(work_dir)
-        self._table = WindowTable(work_dir)
-        self._forest = LabelForest()
-        self._forest.add(int(patches.max(initial=-1)) + 1)
+        self._settled = SettledRows(
+            grid, class_names=class_names, band_names=band_names, min_region_m2=min_region_m2, work_dir=work_dir
+        )
+        self._table = self._settled.table
+        self._settled.forest.add(int(patches.max(initial=-1)) + 1)
         self._rows: list[_Row] = []
         self._areas: Labels = np.zeros(1024, np.int32)
         """Label of the patch of each area; an area is what one token claims of one patch in one strip."""
         self._area_count = 0
-        self._next_row = 0
-        self._last_atoms: tuple[Array, int] | None = None
 
     def add_row(self, windows: Sequence[WindowTokens]) -> None:
         """Take in a row of windows, left to right; rows come top to bottom."""
@@ -97,28 +90,12 @@ class PatchBuilder:
         Returns:
             Number of the patch of each pixel, counted from 1, ``[h, W]``; 0 is none.
         """
-        if strip.row_start != self._next_row:
-            raise AnalysisError(
-                f"rows from {strip.row_start} on came where {self._next_row} was due",
-                where="regions",
-                remedy="Run the analysis again into an empty folder.",
-            )
+        maps = self._settled.take(strip)
         start, stop = strip.row_start, strip.row_start + int(strip.classes.shape[0])
         labels = self._labels(start, stop)
         labels[strip.classes == NODATA_CLASS] = 0
         owners = self._owners(labels, start, stop)
-        maps = StripMaps(
-            start,
-            classes=np.ascontiguousarray(strip.classes),
-            confidence=np.ascontiguousarray(strip.confidence),
-            runner_up=np.ascontiguousarray(strip.runner_up),
-            bands=clean_bands(strip.image),
-        )
-        above, above_count = self._last_atoms or (None, 0)
-        record, last = measure_strip(owners, self._areas, maps, len(self._class_names), above, above_count)
-        self._store.append(record)
-        self._last_atoms = (last, record.label.size)
-        self._next_row = stop
+        self._settled.measure(owners, self._areas, maps)
         self._rows = [row for row in self._rows if row.stop > stop]
         return labels.view(np.uint32)
 
@@ -134,26 +111,10 @@ class PatchBuilder:
             cancel: Asked whether to stop.
 
         Raises:
+            AnalysisError: Rows are missing.
             CancelledError: ``cancel`` said so.
         """
-        if self._next_row != self._grid.height:
-            raise AnalysisError(
-                f"{self._next_row} of {self._grid.height} rows are settled",
-                where="regions",
-                remedy="Run the analysis again into an empty folder.",
-            )
-        return assemble(
-            self._grid,
-            self._store,
-            self._table,
-            self._forest,
-            class_names=self._class_names,
-            band_names=self._band_names,
-            min_m2=self._min_m2,
-            min_pixels=0,
-            progress=progress,
-            cancel=cancel,
-        )
+        return self._settled.finish(min_m2=self._settled.min_m2, min_pixels=0, progress=progress, cancel=cancel)
 
     def _labels(self, start: int, stop: int) -> Labels:
         """Number of the patch of each pixel of some rows, from 1; 0 is none."""

@@ -15,7 +15,6 @@ os.environ["QT_QPA_PLATFORM"] = "offscreen"
 sys.path.insert(0, str(Path(__file__).parents[1] / "gui"))
 
 from map_fakes import IDENTITY_STRETCH, NORTH_UP, FakeAnalysis, FakeScene, wait_settled
-
 from PySide6.QtGui import QImage, QPainter
 from PySide6.QtWidgets import QWidget
 

@@ -8,7 +8,8 @@ from rasterio.crs import CRS
 from scipy.ndimage import gaussian_filter
 
 from engine.inference.plan import WindowPlan
-from engine.regions.builder import RegionBuilder, Strip, WindowTokens
+from engine.regions.builder import RegionBuilder
+from engine.regions.intake import Strip, WindowTokens
 from engine.scene import Band, Grid, Raster
 
 UTM = CRS.from_epsg(32632)
