@@ -10,6 +10,7 @@ Guarantees: the published functions to float32 rounding; a map of one pixel work
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -97,7 +98,7 @@ class CrossAttention(HeadAttention):
         return (2 * n + 2 * m) * self.dim**2, 2 * n * tokens.shape[1] * self.dim
 
 
-class DualAttention(HeadAttention):
+class DualAttention(HeadAttention, ABC):
     """D and D2: the image attends to the meta tokens, and the meta tokens to the image.
 
     The scales are those of the full width, ``dim ** -0.5``; the image's is multiplied by ``ln M / ln N``.
@@ -108,13 +109,13 @@ class DualAttention(HeadAttention):
     parts: int
     """What each side projects: query, key and value, or two of them."""
 
+    @abstractmethod
     def image_projections(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Weight and bias of the image's query, key and value."""
-        raise NotImplementedError
 
+    @abstractmethod
     def project_tokens(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value of the tokens, each ``[B, heads, M, head_dim]``."""
-        raise NotImplementedError
 
     def forward(
         self, image: Tensor, tokens: Tensor, tell: bool = True, keep: bool = False

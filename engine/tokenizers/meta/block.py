@@ -6,6 +6,7 @@ matrix of pixels at once, so nothing is rearranged between convolutions and matr
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -45,7 +46,7 @@ class Mlp(nn.Sequential):
         return out
 
 
-class MetaBlock(nn.Module):
+class MetaBlock(nn.Module, ABC):
     """What blocks of every kind share.
 
     Args:
@@ -87,6 +88,7 @@ class MetaBlock(nn.Module):
             return rows + self.thin(self.mlp(self.norm2(rows)), sets)
         return self.mlp.added_in_parts(rows, self.norm2)
 
+    @abstractmethod
     def forward(
         self, x: Tensor, c: Tensor, tell: bool = True, keep: bool = False
     ) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -101,7 +103,6 @@ class MetaBlock(nn.Module):
         Returns:
             Map, tokens and those weights.
         """
-        raise NotImplementedError
 
 
 class CrossBlock(MetaBlock):
