@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.cli import run_flags
 from engine.cli.console import plain, print_json, say, say_error, say_warning, seconds_text
 from engine.cli.interrupt import interruptible
 from engine.errors import CancelledError, EngineError, OptionError
@@ -58,19 +59,17 @@ def analyse_command(
     model: Annotated[
         str | None, typer.Option(help="A name that `rs-engine models` lists, or a checkpoint; by default land cover.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    window: Annotated[int | None, typer.Option(help="Edge of a window in pixels; by default the model's.")] = None,
-    overlap: Annotated[int | None, typer.Option(help="Overlap of windows in pixels; by default the model's.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Windows a batch; by default the device decides.")] = None,
+    device: run_flags.Device = "auto",
+    window: run_flags.Window = None,
+    overlap: run_flags.Overlap = None,
+    batch: run_flags.Batch = None,
     bands: Annotated[
         str | None, typer.Option(help="Scene bands for the model's bands, as 3,2,1; by default found by colour.")
     ] = None,
-    gsd: Annotated[
-        str, typer.Option(help="Resolution: auto, native, model, or metres a pixel.", show_default=True)
-    ] = "auto",
-    roi: Annotated[Path | None, typer.Option(help="Vector file with the region of interest, in any CRS.")] = None,
+    gsd: run_flags.Gsd = "auto",
+    roi: run_flags.Roi = None,
     crs: Annotated[str | None, typer.Option(help="CRS to assume, as EPSG:32632.")] = None,
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    precision: run_flags.Precision = "float32",
     min_score: Annotated[
         float | None, typer.Option("--min-score", help="How sure a detector must be, 0 to 1; by default the model's.")
     ] = None,
@@ -98,8 +97,8 @@ def analyse_command(
         ),
     ] = None,
     mosaic: Annotated[bool, typer.Option(help="Take all paths as one scene.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace another analysis in the folder.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the run's events, one JSON object a line.")] = False,
+    overwrite: run_flags.Overwrite = False,
+    as_json: run_flags.AsJson = False,
 ) -> None:
     """Run a model over scenes: class map with regions, objects, or cells of scene classes, into an analysis folder.
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from engine.cli import run_flags
 from engine.cli.analyse import band_numbers, follow, read_region, resolution, run_options, say_cancelled
 from engine.cli.interrupt import interruptible
 from engine.errors import CancelledError
@@ -27,27 +28,25 @@ def change_command(
     model: Annotated[
         str, typer.Option(help="A model of change: a name that `rs-engine models` lists, or a checkpoint.")
     ],
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    window: Annotated[int | None, typer.Option(help="Edge of a window in pixels; by default the model's.")] = None,
-    overlap: Annotated[int | None, typer.Option(help="Overlap of windows in pixels; by default the model's.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Windows a batch; by default the device decides.")] = None,
+    device: run_flags.Device = "auto",
+    window: run_flags.Window = None,
+    overlap: run_flags.Overlap = None,
+    batch: run_flags.Batch = None,
     threshold: Annotated[
         float | None, typer.Option(help="Probability from which on a pixel counts as changed; by default the model's.")
     ] = None,
     bands: Annotated[
         str | None, typer.Option(help="Bands of both scenes for the model's, as 3,2,1; by default found by colour.")
     ] = None,
-    gsd: Annotated[
-        str, typer.Option(help="Resolution: auto, native, model, or metres a pixel.", show_default=True)
-    ] = "auto",
-    roi: Annotated[Path | None, typer.Option(help="Vector file with the region of interest, in any CRS.")] = None,
+    gsd: run_flags.Gsd = "auto",
+    roi: run_flags.Roi = None,
     crs: Annotated[str | None, typer.Option(help="CRS to assume for both, as EPSG:32632.")] = None,
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    precision: run_flags.Precision = "float32",
     min_change_m2: Annotated[
         float | None, typer.Option("--min-change-m2", help="Smaller changes become no polygon; 0 keeps all.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace another analysis in the folder.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the run's events, one JSON object a line.")] = False,
+    overwrite: run_flags.Overwrite = False,
+    as_json: run_flags.AsJson = False,
 ) -> None:
     """Compare two scenes: a map of what changed, its probability, and the changes as polygons.
 

@@ -230,6 +230,20 @@ class RunStore:
         self.complete = True
         self.info = info
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Say what to do where the journal turns out to be damaged.
+
+        Raises:
+            AnalysisError: A row is not as it was written.
+        """
+        try:
+            yield
+        except RowDamagedError as error:
+            raise AnalysisError(
+                f"the journal of the run is damaged: {error}", where=self.path, remedy="Run again: the row is redone."
+            ) from error
+
     def close(self) -> None:
         """Let go of the folder; of a complete run ``.partial`` goes away."""
         _drop_lock(self._lock)

@@ -17,12 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import AnalysisError
 from engine.inference.events import StripWritten
 from engine.inference.info import NODATA_CLASS, NODATA_CONFIDENCE, ClassShare
 from engine.inference.maps import RowMaps
 from engine.inference.plan import PlanWindow, WindowPlan
-from engine.inference.rowfile import RowDamagedError
 from engine.inference.store import LAYERS, RunStore, blocks_of, read_strip
 from engine.models.card import CardClass
 from engine.regions.intake import Strip, WindowTokens
@@ -237,16 +235,10 @@ class RowWriter:
         return self._tokens(item.row, index, token_maps, item.features), maps
 
     def _read(self, row: int) -> tuple[list[WindowTokens], list[npt.NDArray[np.uint8]]]:
-        try:
+        with self._store.reading():
             file = self._store.row(row)
             windows = self._tokens(row, *file.read_many(("window_index", "token_maps", "features")))
             return windows, [read_strip(file, name, self._plan.width) for name in LAYERS]
-        except RowDamagedError as error:
-            raise AnalysisError(
-                f"the journal of the run is damaged: {error}",
-                where=self._store.path,
-                remedy="Run again: the row is redone.",
-            ) from error
 
     def _tokens(
         self, row: int, index: npt.NDArray[np.int64], maps: npt.NDArray[Any], features: npt.NDArray[np.float32]

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.errors import AnalysisError
 from engine.inference.detection.borders import settle
 from engine.inference.detection.journal import read_rows, write_row
 from engine.inference.detection.objects import FoundObjects
@@ -32,7 +31,6 @@ from engine.inference.plan import WindowPlan
 from engine.inference.preparing import prepare_run
 from engine.inference.rate import WindowRate
 from engine.inference.reader import Batch, RowDone
-from engine.inference.rowfile import RowDamagedError
 from engine.inference.store import RunStore
 from engine.inference.tasks import Report, run_lanes
 from engine.inference.workers import Workers
@@ -128,12 +126,8 @@ def _finish(
 
     def lane(report: Report, stop: Cancel) -> None:
         report("objects", 0.0)
-        try:
+        with store.reading():
             found, run = read_rows(store.partial, plan)
-        except RowDamagedError as error:
-            raise AnalysisError(
-                f"the journal of the run is damaged: {error}", where=store.path, remedy="Run again: the row is redone."
-            ) from error
         if stop():
             return
         report("objects", 0.2)

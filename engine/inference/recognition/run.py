@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.errors import AnalysisError
 from engine.inference.events import Event, Finished, StripWritten
 from engine.inference.info import NODATA_CLASS, NODATA_CONFIDENCE
 from engine.inference.loop import Cancel, RunLoop
@@ -32,7 +31,6 @@ from engine.inference.recognition.cells import CellPlan, FoundCells
 from engine.inference.recognition.journal import Rows, read_cells, read_maps, read_rows, write_row
 from engine.inference.recognition.stage import Ranking, RecognitionStage
 from engine.inference.recognition.table import TABLE_NAME, write_table
-from engine.inference.rowfile import RowDamagedError
 from engine.inference.store import RunStore, row_path
 from engine.inference.tasks import Report, run_lanes
 from engine.inference.workers import Workers
@@ -109,11 +107,9 @@ class _Drawer:
         Raises:
             AnalysisError: The journal cannot be read.
         """
-        try:
+        with self._store.reading():
             found = read_cells(row_path(self._store.partial, row))
             maps = read_maps(self._store, row, self._plan.width)
-        except RowDamagedError as error:
-            raise _damaged(self._store, error) from error
         self._remember(row, found)
         self._hand_on(row, maps)
 
@@ -196,10 +192,8 @@ def _finish(
 
     def cells_lane(report: Report, stop: Cancel) -> None:
         report("cells", 0.0)
-        try:
+        with store.reading():
             found = read_rows(store.partial, plan, ranks)
-        except RowDamagedError as error:
-            raise _damaged(store, error) from error
         if stop():
             return
         report("cells", 0.3)
@@ -219,9 +213,3 @@ def _finish(
     seconds = time.monotonic() - began
     stages = {"windows": windows_s, "cells": seconds - windows_s}
     yield Finished(store.path, 0, seconds, stages, cells=counts[0])
-
-
-def _damaged(store: RunStore, error: RowDamagedError) -> AnalysisError:
-    return AnalysisError(
-        f"the journal of the run is damaged: {error}", where=store.path, remedy="Run again: the row is redone."
-    )
