@@ -7,11 +7,13 @@ sentence says how to install it.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import Progress
 from rich.table import Table
 
@@ -19,6 +21,7 @@ from engine.cli.console import print_json, say
 from engine.errors import TrainingError
 
 if TYPE_CHECKING:
+    from engine.models.card import Rival
     from engine.training.report import Report
 
 
@@ -149,13 +152,28 @@ def compare_command(
         for row in rows:
             print_json(row)
         return
-    table = Table(title=f"{described.name}, {split} split")
-    table.add_column("model")
-    for key in rows[0].figures:
-        table.add_column(key.replace("_", " "), justify="right")
-    for row in rows:
-        table.add_row(row.name, *(str(value) for value in row.figures.values()))
-    Console().print(table)
+    print_rivals(rows, f"{described.name}, {split} split")
+
+
+def print_rivals(rows: Sequence[Rival], title: str) -> None:
+    """A row for each model; a column for each where rows would be wider than the screen."""
+    console = Console()
+    header = ["model", *(key.replace("_", " ") for key in rows[0].figures)]
+    lines = [[row.name, *(str(value) for value in row.figures.values())] for row in rows]
+    table = _figures_table(title, header, lines)
+    if Measurement.get(console, console.options.update(width=10_000), table).maximum > console.width:
+        turned = [list(line) for line in zip(header, *lines, strict=True)]
+        table = _figures_table(title, turned[0], turned[1:])
+    console.print(table)
+
+
+def _figures_table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=title)
+    for number, name in enumerate(header):
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    for line in lines:
+        table.add_row(*line)
+    return table
 
 
 def need_training_extra() -> None:

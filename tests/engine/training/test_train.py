@@ -221,3 +221,19 @@ def test_twins_are_compared_on_equal_terms_and_the_table_goes_on_their_cards(
         assert row["figures"]["gmac"] >= 0
         assert row["figures"]["images_per_s"] > 0
     assert all(load_model(file).card.comparison for file in files)
+
+
+@pytest.mark.parametrize("columns", [60, 200])
+def test_a_comparison_is_readable_on_screens_of_any_width(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from engine.cli.training import print_rivals
+    from engine.models.card import Rival
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    figures = {"split": "validation", "miou": 0.6321, "parameters_m": 2.795, "gmac": 0.933, "images_per_s": 57.26}
+    print_rivals([Rival(name=name, figures=figures) for name in ("one-landcover", "other-landcover")], "Twins")
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= columns
+    for word in ("one-landcover", "other-landcover", "images per s", "0.6321", "57.26"):
+        assert word in printed
