@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
+from rs_viewer import format as fmt
 from rs_viewer.panels.common import Section, wrapped
 
 if TYPE_CHECKING:
@@ -23,26 +24,49 @@ METRIC_NAMES = {
     "purity": "region purity",
     "boundary_recall": "boundary recall",
 }
+TABLE_NAMES = {"iou": "IoU by class", "accuracy": "Accuracy by class"}
+COST_UNITS = {"tokens": "tokens", "parameters_m": "M parameters", "gmac": "GMAC", "images_per_s": "images/s"}
 
 
 def metric_rows(metrics: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
     """Scores of a card as rows of text: one for each split, then one for each table inside it."""
     rows = []
     for split, table in metrics.items():
-        singles = [
-            f"{METRIC_NAMES.get(name, name.replace('_', ' '))} {value:.3f}"
-            for name, value in table.items()
-            if isinstance(value, float)
-        ]
+        singles = _scores(table)
         if singles:
             rows.append((split.replace("_", " ").capitalize(), ", ".join(singles)))
         for name, value in table.items():
             if isinstance(value, dict):
                 parts = [f"{key} {score:.3f}" for key, score in value.items() if isinstance(score, int | float)]
                 if parts:
-                    title = METRIC_NAMES.get(name, "IoU by class" if name == "iou" else name.replace("_", " "))
-                    rows.append((title, ", ".join(parts)))
+                    rows.append((TABLE_NAMES.get(name, name.replace("_", " ").capitalize()), ", ".join(parts)))
     return rows
+
+
+def rival_rows(card: ModelCard) -> list[tuple[str, str]]:
+    """The models it was compared with on equal terms, itself among them: scores, then what they cost."""
+    rows = []
+    for rival in card.comparison:
+        costs = {key: rival.figures[key] for key in COST_UNITS if isinstance(rival.figures.get(key), int | float)}
+        parts = _scores({key: value for key, value in rival.figures.items() if key not in (*COST_UNITS, "window_px")})
+        parts += [f"{float(value or 0):.4g} {COST_UNITS[key]}" for key, value in costs.items()]
+        parts += [f"on {device.upper()}"] if isinstance(device := rival.figures.get("device"), str) else []
+        figures = ", ".join(parts)
+        if rival.name == card.name:
+            rows.insert(0, ("This model", figures))
+        else:
+            rows.append(("Compared with", f"{rival.note or rival.name}: {figures}"))
+    return rows
+
+
+def _scores(figures: dict[str, Any]) -> list[str]:
+    return [
+        f"{METRIC_NAMES.get(name, name.replace('_', ' '))} {value:.3f}"
+        if value <= 1
+        else f"{METRIC_NAMES.get(name, name.replace('_', ' '))} {fmt.significant(value, 4)}"
+        for name, value in figures.items()
+        if isinstance(value, float)
+    ]
 
 
 def resolution_text(card: ModelCard) -> str:
@@ -105,6 +129,7 @@ class CardView(QFrame):
             ("Bands", ", ".join(card.bands)),
             ("Window", f"{card.window_px} px, {card.overlap_px} px overlap, {card.token_count} tokens"),
             *metric_rows(card.metrics),
+            *rival_rows(card),
             ("Data", card.data),
             ("Licence", card.licence),
             ("Source", card.source),
