@@ -45,25 +45,28 @@ def metric_rows(metrics: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
 
 def rival_rows(card: ModelCard) -> list[tuple[str, str]]:
     """The models it was compared with on equal terms, itself among them: scores, then what they cost."""
-    rows = []
+    own: list[tuple[str, str]] = []
+    others: list[tuple[str, str]] = []
     for rival in card.comparison:
-        costs = {key: rival.figures[key] for key in COST_UNITS if isinstance(rival.figures.get(key), int | float)}
-        parts = _scores({key: value for key, value in rival.figures.items() if key not in (*COST_UNITS, "window_px")})
-        parts += [f"{float(value or 0):.4g} {COST_UNITS[key]}" for key, value in costs.items()]
-        parts += [f"on {device.upper()}"] if isinstance(device := rival.figures.get("device"), str) else []
-        figures = ", ".join(parts)
+        figures = rival.figures
+        parts = _scores({key: value for key, value in figures.items() if key not in (*COST_UNITS, "window_px")})
+        for key, unit in COST_UNITS.items():
+            if isinstance(value := figures.get(key), int | float):
+                parts.append(f"{value:.4g} {unit}")
+        if isinstance(device := figures.get("device"), str):
+            parts.append(f"on {device.upper()}")
+        text = ", ".join(parts)
         if rival.name == card.name:
-            rows.insert(0, ("This model", figures))
+            own.append(("This model", text))
         else:
-            rows.append(("Compared with", f"{rival.note or rival.name}: {figures}"))
-    return rows
+            others.append(("Compared with", f"{rival.note or rival.name}: {text}"))
+    return own + others
 
 
 def _scores(figures: dict[str, Any]) -> list[str]:
+    """Shares with three decimals, counts with four digits."""
     return [
-        f"{METRIC_NAMES.get(name, name.replace('_', ' '))} {value:.3f}"
-        if value <= 1
-        else f"{METRIC_NAMES.get(name, name.replace('_', ' '))} {fmt.significant(value, 4)}"
+        f"{METRIC_NAMES.get(name, name.replace('_', ' '))} {f'{value:.3f}' if value <= 1 else fmt.significant(value, 4)}"
         for name, value in figures.items()
         if isinstance(value, float)
     ]
