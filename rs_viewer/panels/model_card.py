@@ -66,7 +66,7 @@ def rival_rows(card: ModelCard) -> list[tuple[str, str]]:
 def _scores(figures: dict[str, Any]) -> list[str]:
     """Shares with three decimals, counts with four digits."""
     return [
-        f"{METRIC_NAMES.get(name, name.replace('_', ' '))} {f'{value:.3f}' if value <= 1 else fmt.significant(value, 4)}"
+        f"{METRIC_NAMES.get(name, name.replace('_', ' '))} {fmt.significant(value, 4) if value > 1 else f'{value:.3f}'}"
         for name, value in figures.items()
         if isinstance(value, float)
     ]
