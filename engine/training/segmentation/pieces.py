@@ -88,7 +88,6 @@ class PieceMaker:
 
     def _retoned(self, rng: np.random.Generator, image: Tensor, labels: Tensor) -> Tensor:
         """Give each class, by its chance, the mean colour of land of another class; its texture stays."""
-        weakest, strongest = self.augmentation.retone_contrast
         for code, chance in self.augmentation.retone.items():
             inside = labels == code
             if not inside.any() or rng.random() >= chance:
@@ -98,9 +97,7 @@ class PieceMaker:
                 outside = (other.labels != code) & (other.labels != IGNORE)
                 if outside.any():
                     tone = torch.from_numpy(other.image[:, outside].mean(axis=1).astype(np.float32))
-                    share = float(rng.uniform(0.3, 1.1))
-                    contrast = float(rng.uniform(weakest, strongest)) if weakest < strongest else strongest
-                    image = torch.where(inside, _toned(image, inside, tone, share, contrast), image)
+                    image = torch.where(inside, _toned(image, inside, tone, float(rng.uniform(0.3, 1.1))), image)
                     break
         return image
 
@@ -127,12 +124,12 @@ class PieceMaker:
         return (image + torch.from_numpy(noise.astype(np.float32))).clamp(0, 1)
 
 
-def _toned(image: Tensor, inside: Tensor, tone: Tensor, share: float, contrast: float) -> Tensor:
-    """Move the mean colour of ``inside`` towards ``tone``; what gets darker loses contrast in proportion, too."""
+def _toned(image: Tensor, inside: Tensor, tone: Tensor, share: float) -> Tensor:
+    """Move the mean colour of ``inside`` towards ``tone``; what gets darker loses contrast in proportion."""
     mean = image[:, inside].mean(dim=1)
     goal = torch.lerp(mean, tone, share).clamp_min(0)
-    factor = contrast * (goal / mean.clamp_min(1e-6)).clamp(max=1.0)
-    return (image - mean[:, None, None]) * factor[:, None, None] + goal[:, None, None]
+    contrast = (goal / mean.clamp_min(1e-6)).clamp(max=1.0)
+    return (image - mean[:, None, None]) * contrast[:, None, None] + goal[:, None, None]
 
 
 def _blob(rng: np.random.Generator, size: int, augmentation: Pieces) -> Tensor:

@@ -94,7 +94,6 @@ class Pieces(Part):
             a class must be known by more than its brightness beside others.
         retone: Class code to the chance that a piece's pixels of it take on the mean colour of land of another class,
             texture kept: what is known by its smoothness (murky lakes) must not hang on its colour.
-        retone_contrast: Smallest and largest factor on that texture: tilled ground in full leaf is nearly smooth.
         from_epoch: First epoch in which samples are made this way.
     """
 
@@ -115,7 +114,6 @@ class Pieces(Part):
     noise: float = 0.012
     recolour: float = 0.0
     retone: dict[int, float] = Field(default_factory=dict)
-    retone_contrast: tuple[float, float] = (1.0, 1.0)
     from_epoch: int = Field(default=0, ge=0)
 
 
