@@ -23,7 +23,7 @@ GRACE_S = 3.0
 
 
 def _busy_objects() -> set[str]:
-    """Timers, animations and QThreads that still run, in words."""
+    """Timers, animations and QThreads of this test that still run, in words."""
     found = set()
     for thing in gc.get_objects():
         if not (type(thing).__module__ != "builtins" and isinstance(thing, QObject)) or not isValid(thing):
@@ -53,24 +53,15 @@ def nothing_left_behind(qapp):
     """Fail a test that leaves threads, running timers or widgets."""
     _settle_events()
     threads = set(threading.enumerate())
-    busy = _busy_objects()
     kept = list(QApplication.topLevelWidgets())
     widgets = _widgets()
-    yield
-    deadline = time.monotonic() + GRACE_S
-    while True:
-        _settle_events()
-        gc.collect()
-        left = {
-            "threads": [t.name for t in threading.enumerate() if t not in threads and t.is_alive()],
-            "running": sorted(_busy_objects() - busy),
-            "widgets": [repr(w) for w in QApplication.topLevelWidgets() if id(w) not in widgets],
-        }
-        if not any(left.values()) or time.monotonic() > deadline:
-            break
-        time.sleep(0.02)
+    gc.freeze()  # what is older than the test, all of torch say, is not searched and swept again for each of hundreds
+    try:
+        yield
+        problems = _left_behind(threads, widgets)
+    finally:
+        gc.unfreeze()
     del kept
-    problems = "; ".join(f"{kind} left behind: {', '.join(names)}" for kind, names in left.items() if names)
     if problems:
         for widget in QApplication.topLevelWidgets():
             if id(widget) not in widgets:
@@ -78,3 +69,19 @@ def nothing_left_behind(qapp):
                 widget.deleteLater()
         _settle_events()
         pytest.fail(problems)
+
+
+def _left_behind(threads: set[threading.Thread], widgets: set[int]) -> str:
+    """What is there that was not there before and does not go by itself."""
+    deadline = time.monotonic() + GRACE_S
+    while True:
+        _settle_events()
+        gc.collect()
+        left = {
+            "threads": [t.name for t in threading.enumerate() if t not in threads and t.is_alive()],
+            "running": sorted(_busy_objects()),
+            "widgets": [repr(w) for w in QApplication.topLevelWidgets() if id(w) not in widgets],
+        }
+        if not any(left.values()) or time.monotonic() > deadline:
+            return "; ".join(f"{kind} left behind: {', '.join(names)}" for kind, names in left.items() if names)
+        time.sleep(0.02)
