@@ -16,7 +16,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -44,6 +43,7 @@ from engine.models.loaded import LoadedModel
 from engine.regions.builder import RegionBuilder
 from engine.regions.changes import ChangeBuilder
 from engine.regions.patches import PatchBuilder
+from engine.regions.settled import SettledRows
 from engine.scene import Scene, ScenePair
 
 _BYTES_A_PIXEL = 8
@@ -138,16 +138,17 @@ def _builder(
 ) -> Generator[Event, None, RegionBuilder | PatchBuilder | ChangeBuilder]:
     """What makes the regions: of what tokens claim, of the patches of a quadtree, found first, or of what changed."""
     scene, store = prepared.check.scene, prepared.store
-    facts: dict[str, Any] = {
-        "class_names": [entry.name for entry in model.card.classes],
-        "band_names": [band.name for band in scene.bands],
-        "min_region_m2": options.min_region_m2,
-        "work_dir": store.work_dir(),
-    }
+    rows = SettledRows(
+        scene.grid,
+        class_names=[entry.name for entry in model.card.classes],
+        band_names=[band.name for band in scene.bands],
+        min_region_m2=options.min_region_m2,
+        work_dir=store.work_dir(),
+    )
     if model.card.task == "change":
-        return ChangeBuilder(scene.grid, **facts)
+        return ChangeBuilder(rows)
     if options.quadtree is None:
-        return RegionBuilder(scene.grid, **facts)
+        return RegionBuilder(rows)
     assert isinstance(scene, Scene)  # models of regions take one
     found: list[Selection] = []
 
@@ -156,7 +157,7 @@ def _builder(
         found.append(region_patches(scene, model, options, prepared.roi_px, store.partial, progress, stop))
 
     yield from run_lanes((lane,), cancel)
-    return PatchBuilder(scene.grid, found[0].index, found[0].min_size, **facts)
+    return PatchBuilder(rows, found[0].index, found[0].min_size)
 
 
 def _space(plan: WindowPlan, classes: int, tokens: int, windows: int) -> int:

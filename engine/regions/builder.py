@@ -11,7 +11,6 @@ windows come in at once; memory follows the scene's width.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,6 @@ from engine.regions.rows import WindowAreas, WindowRow, compose_row
 from engine.regions.seams import Ground, Overlap, count_overlap, join_overlaps, look_alike, match
 from engine.regions.settled import Labels, SettledRows
 from engine.regions.strips import StripMaps
-from engine.scene import Grid
 
 Array = npt.NDArray[Any]
 
@@ -42,36 +40,21 @@ class RegionBuilder:
     """Builds the regions of a scene while its windows come in.
 
     Args:
-        grid: The analysis grid.
-        class_names: Names of the model's classes, by code.
-        band_names: Names of the image's bands, in order.
-        min_region_m2: Smaller regions join their best neighbour; None takes 32 pixels' worth, and so does any
-            value on a scene without CRS.
-        work_dir: Folder for what does not stay in memory; made where missing.
+        settled: Where rows go; regions smaller than its ``min_m2``, or than 32 pixels without one, join their best
+            neighbour.
     """
 
-    def __init__(
-        self,
-        grid: Grid,
-        *,
-        class_names: Sequence[str],
-        band_names: Sequence[str],
-        min_region_m2: float | None,
-        work_dir: Path,
-    ) -> None:
-        self._settled = SettledRows(
-            grid, class_names=class_names, band_names=band_names, min_region_m2=min_region_m2, work_dir=work_dir
-        )
-        self._grid, self._forest, self._table = grid, self._settled.forest, self._settled.table
-        self._class_count = len(class_names)
-        gsd = grid.gsd_m
-        min_m2 = self._settled.min_m2
+    def __init__(self, settled: SettledRows) -> None:
+        self._settled, self._grid = settled, settled.grid
+        self._forest, self._table = settled.forest, settled.table
+        self._class_count = len(settled.class_names)
+        gsd, min_m2 = settled.grid.gsd_m, settled.min_m2
         pixels = DEFAULT_MIN_PIXELS if min_m2 is None or gsd is None else round(min_m2 / gsd**2)
         self._speck_px = min(pixels, MAX_SPECK_PX)
         self._rows: list[WindowRow] = []
         self._looks: Looks | None = None
         self._base = 0
-        self._sample = band_sample(len(band_names))
+        self._sample = band_sample(len(settled.band_names))
         self._totals = np.zeros((3, len(self._sample)))
         self._follower = EdgeFollower()
         self._last_owners: Labels | None = None

@@ -8,7 +8,6 @@ in; changes smaller than asked for stay on the map and become no polygon; memory
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,6 @@ from engine.regions.intake import DEFAULT_MIN_PIXELS, Strip, WindowTokens
 from engine.regions.result import RegionResult
 from engine.regions.runs import sum_pairs
 from engine.regions.settled import Labels, SettledRows
-from engine.scene import Grid
 
 CHANGED = 1
 """Code of what changed."""
@@ -29,27 +27,11 @@ class ChangeBuilder:
     """Builds the polygons of changes while rows of the map come in.
 
     Args:
-        grid: The analysis grid.
-        class_names: Names of the two classes.
-        band_names: Names of the image's bands, in order.
-        min_region_m2: Smaller changes become no polygon; None takes 32 pixels' worth, and so does any value on a
-            scene without CRS.
-        work_dir: Folder for what does not stay in memory; made where missing.
+        settled: Where rows go; changes smaller than its ``min_m2``, or than 32 pixels without one, become no polygon.
     """
 
-    def __init__(
-        self,
-        grid: Grid,
-        *,
-        class_names: Sequence[str],
-        band_names: Sequence[str],
-        min_region_m2: float | None,
-        work_dir: Path,
-    ) -> None:
-        self._settled = SettledRows(
-            grid, class_names=class_names, band_names=band_names, min_region_m2=min_region_m2, work_dir=work_dir
-        )
-        self._forest = self._settled.forest
+    def __init__(self, settled: SettledRows) -> None:
+        self._settled, self._forest = settled, settled.forest
         self._above: Labels | None = None
 
     def add_row(self, windows: Sequence[WindowTokens]) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from engine.regions.intake import NODATA_CLASS, Strip, WindowTokens
 from engine.regions.result import RegionResult
 from engine.regions.settled import Labels, SettledRows
 from engine.regions.windows import NONE
-from engine.scene import Grid
 
 Array = npt.NDArray[Any]
 
@@ -47,33 +45,15 @@ class PatchBuilder:
     """Builds the regions of a scene from patches while its windows come in.
 
     Args:
-        grid: The analysis grid.
+        settled: Where rows go; regions smaller than its ``min_m2`` join their best neighbour.
         patches: Number of the patch that covers each cell, ``[ceil(H / cell_px), ceil(W / cell_px)]``; -1 for none.
         cell_px: Edge of a cell in pixels.
-        class_names: Names of the model's classes, by code.
-        band_names: Names of the image's bands, in order.
-        min_region_m2: Smaller regions join their best neighbour; None keeps all, and so does any value on a scene
-            without CRS.
-        work_dir: Folder for what does not stay in memory; made where missing.
     """
 
-    def __init__(
-        self,
-        grid: Grid,
-        patches: npt.NDArray[np.int32],
-        cell_px: int,
-        *,
-        class_names: Sequence[str],
-        band_names: Sequence[str],
-        min_region_m2: float | None,
-        work_dir: Path,
-    ) -> None:
-        self._grid, self._patches, self._cell_px = grid, patches, cell_px
-        self._settled = SettledRows(
-            grid, class_names=class_names, band_names=band_names, min_region_m2=min_region_m2, work_dir=work_dir
-        )
-        self._table = self._settled.table
-        self._settled.forest.add(int(patches.max(initial=-1)) + 1)
+    def __init__(self, settled: SettledRows, patches: npt.NDArray[np.int32], cell_px: int) -> None:
+        self._settled, self._patches, self._cell_px = settled, patches, cell_px
+        self._grid, self._table = settled.grid, settled.table
+        settled.forest.add(int(patches.max(initial=-1)) + 1)
         self._rows: list[_Row] = []
         self._areas: Labels = np.zeros(1024, np.int32)
         """Label of the patch of each area; an area is what one token claims of one patch in one strip."""

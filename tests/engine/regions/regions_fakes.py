@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from engine.inference.plan import WindowPlan
 from engine.regions.builder import RegionBuilder
 from engine.regions.intake import Strip, WindowTokens
+from engine.regions.settled import SettledRows
 from engine.scene import Band, Grid, Raster
 
 UTM = CRS.from_epsg(32632)
@@ -86,13 +87,14 @@ def build(
     height, width = classes.shape
     count = class_count or int(classes[classes != NODATA].max(initial=0)) + 1
     bands = tuple(Band(i + 1, f"b{i + 1}", None, None) for i in range(image.shape[0]))
-    builder = RegionBuilder(
+    store = SettledRows(
         Grid(width, height, transform, crs),
         class_names=[f"class {i}" for i in range(count)],
         band_names=[band.name for band in bands],
         min_region_m2=min_region_m2,
         work_dir=work_dir,
     )
+    builder = RegionBuilder(store)
     if ahead:
         for row in rows:
             builder.add_row(row)
