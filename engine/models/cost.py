@@ -86,7 +86,7 @@ def count_image(module: nn.Module, bands: int, edge_px: int, images: int = 1) ->
     shape = (1, bands, edge_px, edge_px)
     try:
         return count_macs(copy.deepcopy(module).to("meta"), *(torch.empty(shape, device="meta") for _ in range(images)))
-    except (NotImplementedError, RuntimeError):
+    except (NotImplementedError, RuntimeError):  # it needs values; what is truly wrong fails again here, and is told
         return count_macs(module, *(torch.zeros(shape) for _ in range(images)))
 
 

@@ -110,7 +110,7 @@ def test_the_event_loop_answers_while_a_run_uses_all_cores(qapp, qtbot, tmp_path
     probe, ended = Probe(), []
     window.runs.finished.connect(ended.append)
     window.runs.failed.connect(ended.append)
-    alone_ms = beside_other_work(qapp)
+    beside_ms = beside_other_work(qapp)
     window.runs.start()
     probe.start()
     begun = time.monotonic()
@@ -129,6 +129,6 @@ def test_the_event_loop_answers_while_a_run_uses_all_cores(qapp, qtbot, tmp_path
     p50, p99, worst = np.percentile(late_ms, (50, 99, 100))
     print(
         f"\nevent loop during a run of {seconds:.1f} s: {len(late_ms)} answers, median {p50:.1f} ms late, "
-        f"99th percentile {p99:.1f} ms, worst {worst:.1f} ms; beside other programs' work {alone_ms:.1f} ms"
+        f"99th percentile {p99:.1f} ms, worst {worst:.1f} ms; beside other programs' work {beside_ms:.1f} ms"
     )
-    assert p99 <= max(LIMIT_MS, 4 * alone_ms)
+    assert p99 <= max(LIMIT_MS, 4 * beside_ms)

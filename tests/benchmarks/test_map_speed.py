@@ -73,7 +73,8 @@ class Pictures(QWidget):
         noise = np.random.default_rng(2).integers(0, 255, (HEIGHT, WIDTH, 4), dtype=np.uint8)
         noise[..., 3] = 255
         image = QImage(noise.data, WIDTH, HEIGHT, QImage.Format.Format_ARGB32_Premultiplied)
-        self.picture = image.scaled(round(WIDTH / zoom), round(HEIGHT / zoom))
+        # A copy, for Qt only borrows the array, and scaling to the same size copies nothing.
+        self.picture = image.copy().scaled(round(WIDTH / zoom), round(HEIGHT / zoom))
 
     def paintEvent(self, event):
         with QPainter(self) as painter:
