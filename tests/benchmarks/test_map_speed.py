@@ -162,7 +162,7 @@ def test_an_outline_costs_what_shows_of_it(qtbot, full_map, place, scale):
         view.repaint()
         least[vertices] = min(_timed(view.repaint) for _ in range(10))
     print(f"\noutline, {least[200_000] * 1e3:.1f} ms with 200,000 vertices, {least[3_000] * 1e3:.1f} ms with 3,000")
-    assert least[200_000] <= 4 * least[3_000]
+    assert least[200_000] <= 6 * least[3_000]  # 67 times the vertices
 
 
 def _timed(call):
