@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from engine.errors import OptionError
 from engine.models.lemevit import LemevitDense, body_config
 from engine.models.output import TokenOutput
+from engine.tokenizers.attend import attend
 from engine.tokenizers.base import Tokens
 from engine.tokenizers.meta.attention import attend_to_few
 from engine.tokenizers.meta.block import Kind
@@ -63,7 +64,7 @@ class TokenAttention(nn.Module):
         """Mix tokens ``[B, M, D]``."""
         b, m, d = x.shape
         q, k, v = self.to_qkv(x).view(b, m, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        mixed: Tensor = F.scaled_dot_product_attention(q, k, v, scale=d**-0.5).transpose(1, 2).flatten(2)
+        mixed: Tensor = attend(q, k, v, d**-0.5).transpose(1, 2).flatten(2)
         out: Tensor = self.to_out(mixed)
         return out
 

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from engine.errors import OptionError
 from engine.models.output import TokenOutput
+from engine.tokenizers.attend import attend
 from engine.tokenizers.base import Tokens
 from engine.tokenizers.competitive import AssignmentForm, CompetitiveTokenizer
 
@@ -54,7 +55,7 @@ class TokenBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Let tokens ``[B, N, D]`` exchange what they know."""
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        mixed = attend(q, k, v).transpose(1, 2).flatten(2)
         x = x + self.proj(mixed)
         out: Tensor = x + self.mlp(self.norm2(x))
         return out

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from engine.errors import OptionError
 from engine.tokenizers.base import Tokenizer, Tokens
 from engine.tokenizers.blocked import linear, plain
+from engine.tokenizers.depthwise import DepthwiseConv
 from engine.tokenizers.matching import FeedForward, MatchAttention, mixing_weights
 from engine.tokenizers.padding import pad_to_multiple
 
@@ -53,7 +54,7 @@ class DepthwiseBlock(nn.Module):
 
     def __init__(self, channels: int, expansion: int = 3, kernel: int = 7) -> None:
         super().__init__()
-        self.place = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels, bias=False)
+        self.place = DepthwiseConv(channels, kernel)
         self.norm = nn.BatchNorm2d(channels)
         self.expand = nn.Conv2d(channels, channels * expansion, 1)
         self.act = nn.GELU()

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.errors import OptionError
+from engine.tokenizers.attend import attend
 from engine.tokenizers.competitive import ConvNormAct, DepthwiseBlock
 from engine.tokenizers.hook import STRIDE
 from engine.tokenizers.matching import GatheringTokenizer, Perceived
@@ -58,7 +59,7 @@ class PooledAttention(nn.Module):
         pooled = F.adaptive_avg_pool2d(cells.permute(0, 3, 1, 2), self.grid).flatten(2).transpose(1, 2)
         q = self.q(cells).view(b, h * w, self.heads, -1).transpose(1, 2)
         k, v = self.kv(pooled).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, h, w, c)
+        mixed = attend(q, k, v).transpose(1, 2).reshape(b, h, w, c)
         change: Tensor = self.proj(mixed)
         return x + change.permute(0, 3, 1, 2)
 

@@ -6,10 +6,10 @@ sequences run in blocks on processors (:mod:`engine.tokenizers.blocked`), with t
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.errors import OptionError
+from engine.tokenizers.attend import attend
 from engine.tokenizers.blocked import attends_in_blocks, attention_in_blocks, by_rows, linear
 
 
@@ -29,7 +29,7 @@ class SelfAttention(nn.Module):
         if attends_in_blocks(x):
             return attention_in_blocks(x, self.qkv, self.proj, self.heads)
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        mixed = attend(q, k, v).transpose(1, 2).flatten(2)
         projected: Tensor = self.proj(mixed)
         return projected
 

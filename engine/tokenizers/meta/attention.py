@@ -13,10 +13,10 @@ import math
 from abc import ABC, abstractmethod
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.errors import OptionError
+from engine.tokenizers.attend import attend
 
 
 class HeadAttention(nn.Module):
@@ -71,7 +71,7 @@ class HeadAttention(nn.Module):
             seen = weights.flatten(1, 2).to(image.dtype) @ image
         else:
             pixels = image[:, None]
-            seen = F.scaled_dot_product_attention(queries.flatten(1, 2)[:, None], pixels, pixels, scale=scale)[:, 0]
+            seen = attend(queries.flatten(1, 2)[:, None], pixels, pixels, scale)[:, 0]
         gathered = (seen.view_as(queries) @ self.rows(value_weight).transpose(1, 2)).transpose(1, 2).flatten(2)
         return gathered + value_bias, weights
 
@@ -215,7 +215,7 @@ class StandardAttention(HeadAttention):
 
     def _attend(self, qkv: Tensor) -> Tensor:
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2).flatten(0, 1)
+        return attend(q, k, v).transpose(1, 2).flatten(2).flatten(0, 1)
 
 
 def attend_to_few(
