@@ -55,7 +55,7 @@ def train_command(
     loaded = load_recipe(find_recipe(recipe), set_ or ())
     from engine.training.train import train
 
-    trained = train(loaded, data, out or Path("runs") / loaded.name, fresh=fresh)
+    trained = train(loaded, data, out or Path("runs") / loaded.name, fresh=fresh, tell=say)
     if trained is not None:
         typer.echo(f"{trained.checkpoint}: validation {_headline(trained.report)}")
 

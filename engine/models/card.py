@@ -77,6 +77,7 @@ class ModelCard(_Part):
     ``config`` holds the keyword arguments of the architecture, ``metrics`` a table for each split
     (``{"validation": {"miou": …}}``), ``window_px`` and ``overlap_px`` what sliding windows should use; for scenes
     ``window_px`` is what the shorter side of a picture is resized to, and ``gsd_m`` the resolution that it then has.
+    ``started_from`` names the model whose weights training began with, if any.
     ``comparison`` is a table of models compared with on equal terms, this one among them.
     """
 
@@ -97,6 +98,7 @@ class ModelCard(_Part):
     min_score: float | None = Field(default=None, ge=0, le=1)
     token_count: int = Field(ge=1)
     data: str
+    started_from: str | None = None
     metrics: dict[str, dict[str, Any]]
     comparison: tuple[Rival, ...] = ()
     licence: str

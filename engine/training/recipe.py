@@ -34,6 +34,8 @@ class Recipe(Part):
         classes: Names with colours, or names alone, which are given colours.
         bands: Names of the bands the model sees.
         full_range: Stored value that becomes 1.
+        start: A model whose weights the training starts from, where they fit: a name or the path of a checkpoint; None
+            starts from chance.
         normalisation: Whether mean and deviation are measured on the training data or those of ImageNet; ``none`` gives
             the model values as ``full_range`` leaves them.
         on_broken: What to do about images that cannot be decoded.
@@ -49,6 +51,7 @@ class Recipe(Part):
     classes: tuple[CardClass, ...] = Field(min_length=1)
     bands: tuple[str, ...] = Field(min_length=1)
     full_range: float = Field(default=255.0, gt=0)
+    start: str | None = None
     normalisation: Literal["measured", "imagenet", "none"] = "measured"
     on_broken: OnBroken = "stop"
     optimisation: Optimisation

@@ -10,7 +10,7 @@ import json
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from torch import nn
 
 from engine.errors import CancelledError, OptionError, TrainingError
 from engine.models.card import ModelCard, Scaling
-from engine.models.checkpoint import save_checkpoint
+from engine.models.checkpoint import SUFFIX, save_checkpoint
 from engine.models.detection import Detector
 from engine.models.loaded import LoadedModel
 from engine.models.output import TokenOutput
@@ -33,9 +33,10 @@ from engine.training.callbacks import Averaging, EpochCheckpoints, EpochSeeds, P
 from engine.training.module import TrainingModule
 from engine.training.recipe import Recipe
 from engine.training.report import Report
+from engine.training.start import start_from
 from engine.training.task import find_task
 
-_IDENTITY = ("task", "architecture", "config", "classes", "bands")
+_IDENTITY = ("task", "architecture", "config", "classes", "bands", "start")
 """What may not change between the start of a run and its resumption."""
 
 
@@ -56,7 +57,14 @@ class Trained:
     other: Path
 
 
-def train(recipe: Recipe, data_root: Path, out_dir: Path, *, fresh: bool = False) -> Trained | None:
+def train(
+    recipe: Recipe,
+    data_root: Path,
+    out_dir: Path,
+    *,
+    fresh: bool = False,
+    tell: Callable[[str], None] | None = None,
+) -> Trained | None:
     """Train a recipe.
 
     Args:
@@ -64,6 +72,7 @@ def train(recipe: Recipe, data_root: Path, out_dir: Path, *, fresh: bool = False
         data_root: The folder that the recipe's data folders lie in.
         out_dir: Logs, states and checkpoints go here.
         fresh: Start anew even where an earlier run can be continued.
+        tell: Is told which weights the training starts from.
 
     Returns:
         What is left; None on every process but the first of a run on several devices.
@@ -71,6 +80,7 @@ def train(recipe: Recipe, data_root: Path, out_dir: Path, *, fresh: bool = False
     Raises:
         TrainingError: The data is not there or does not fit the recipe, or the folder holds a run of another model.
         OptionError: The architecture has no such configuration.
+        ModelNotFoundError: The model to start from is not there.
         CancelledError: The user interrupted the run.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # one bar is enough to read
@@ -84,6 +94,7 @@ def train(recipe: Recipe, data_root: Path, out_dir: Path, *, fresh: bool = False
     states = out_dir / "states"
     last = states / "last.ckpt"
     resumed = last.exists() and not fresh
+    started = None if recipe.start is None or resumed else start_from(model, recipe.start)
     o = recipe.optimisation
     best_state = ModelCheckpoint(
         states,
@@ -128,6 +139,8 @@ def train(recipe: Recipe, data_root: Path, out_dir: Path, *, fresh: bool = False
         enable_model_summary=False,
     )
     if trainer.is_global_zero:
+        if started is not None and tell is not None:
+            tell(str(started))
         _remember(recipe, out_dir, resumed=resumed)
     with _interruptible(trainer, out_dir):
         # The state is our own, written by this very run: Lightning's format is a pickle.
@@ -194,6 +207,7 @@ def make_card(recipe: Recipe, scaling: Scaling, model: nn.Module, metrics: dict[
             "scaling": scaling,
             "token_count": _token_count(model, len(recipe.bands), text.window_px, 2 if recipe.task == "change" else 1),
             "metrics": metrics,
+            "started_from": None if recipe.start is None else Path(recipe.start).name.removesuffix(SUFFIX),
         }
     )
 

@@ -134,6 +134,7 @@ class CardView(QFrame):
             *metric_rows(card.metrics),
             *rival_rows(card),
             ("Data", card.data),
+            ("Started from", card.started_from or ""),
             ("Licence", card.licence),
             ("Source", card.source),
         ]
