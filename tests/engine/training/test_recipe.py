@@ -170,10 +170,11 @@ _OWN_WARMUP = {"patch-gid5", "patch-dglcc"}
 @pytest.mark.parametrize("name", [name for name in shipped_recipes() if name.startswith("patch-")])
 def test_twins_differ_in_the_tokenizer_alone(name: str) -> None:
     paths = shipped_recipes()
-    own = {"name": True, "architecture": True, "config": True, "card": {"title", "description", "source"}}
+    own = {"name": True, "architecture": True, "config": True, "start": True, "card": {"title", "description", "source"}}
     if name in _OWN_WARMUP:
         own["optimisation"] = {"warmup_epochs"}
     hook, patch = load_recipe(paths[name.replace("patch-", "hook-", 1)]), load_recipe(paths[name])
     assert hook.model_dump(exclude=own) == patch.model_dump(exclude=own)
+    assert (hook.start is None) == (patch.start is None)
     shared = {"embed_dim", "depth", "num_heads", "image_size"} & hook.config.keys() & patch.config.keys()
     assert {key: hook.config[key] for key in shared} == {key: patch.config[key] for key in shared}
