@@ -170,7 +170,8 @@ _OWN_WARMUP = {"patch-gid5", "patch-dglcc"}
 @pytest.mark.parametrize("name", [name for name in shipped_recipes() if name.startswith("patch-")])
 def test_twins_differ_in_the_tokenizer_alone(name: str) -> None:
     paths = shipped_recipes()
-    own = {"name": True, "architecture": True, "config": True, "start": True, "card": {"title", "description", "source"}}
+    own: dict[str, object] = dict.fromkeys(("name", "architecture", "config", "start"), True)
+    own["card"] = {"title", "description", "source"}
     if name in _OWN_WARMUP:
         own["optimisation"] = {"warmup_epochs"}
     hook, patch = load_recipe(paths[name.replace("patch-", "hook-", 1)]), load_recipe(paths[name])
