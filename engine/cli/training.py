@@ -53,8 +53,10 @@ def train_command(
             "a recipe and --data are needed", remedy="`rs-engine train --list` names the shipped recipes."
         )
     loaded = load_recipe(find_recipe(recipe), set_ or ())
+    from engine.training.memory import keep_freed_memory
     from engine.training.train import train
 
+    keep_freed_memory()
     trained = train(loaded, data, out or Path("runs") / loaded.name, fresh=fresh, tell=say)
     if trained is not None:
         typer.echo(f"{trained.checkpoint}: validation {_headline(trained.report)}")
