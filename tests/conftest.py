@@ -6,6 +6,10 @@ judged by what it does, not by luck. ``HYPOTHESIS_PROFILE=search`` looks for new
 
 import os
 
+# Two processes of tests (pytest -n 2) share two cores: each keeps to one. Before anything imports torch.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from hypothesis import settings
 
 settings.register_profile("same", deadline=None, derandomize=True)

@@ -89,7 +89,6 @@ def scene_path(tmp_path):
     return path
 
 
-@pytest.mark.benchmark
 def test_the_event_loop_answers_while_a_run_uses_all_cores(qapp, qtbot, tmp_path, scene_path):
     from rs_viewer.main_window import MainWindow
     from rs_viewer.session import Session

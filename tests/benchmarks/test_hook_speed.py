@@ -60,7 +60,6 @@ def live(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-@pytest.mark.benchmark
 @pytest.mark.timeout(1800)
 def test_rate_of_hook_and_its_forms(capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)

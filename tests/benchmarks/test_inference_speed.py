@@ -25,7 +25,6 @@ RUNS = 3
 """The first one is for warming up."""
 
 
-@pytest.mark.benchmark
 def test_end_to_end_rate_against_the_bare_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         model = load_model("hook-landcover")

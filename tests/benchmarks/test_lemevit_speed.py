@@ -26,7 +26,6 @@ def ratio(plain: torch.nn.Module, ours: torch.nn.Module, images: torch.Tensor, c
     return best[plain] / best[ours]
 
 
-@pytest.mark.benchmark
 @pytest.mark.parametrize("name", ["lemevit_tiny", "lemevit_small"])
 def test_forward_pass_against_the_plain_one(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)

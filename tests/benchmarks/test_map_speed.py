@@ -21,8 +21,6 @@ from PySide6.QtWidgets import QWidget
 from rs_viewer.map import MapView, RasterLayer, SceneLayer
 from rs_viewer.map.pyramid import TileKey
 
-pytestmark = pytest.mark.benchmark
-
 WIDTH, HEIGHT = 1920, 1200
 
 

@@ -12,8 +12,6 @@ import torch
 
 from engine.tokenizers.quadtree import Layout, Random, run, tokenize
 
-pytestmark = pytest.mark.benchmark
-
 OTHERS = ("dict", "tensor", "z_curve")
 TARGETS = {"tree": 10, "tokenization": 5}
 SECONDS_A_ROUND = 0.03

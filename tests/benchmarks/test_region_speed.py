@@ -8,15 +8,12 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine" / "regions"))
 
 from regions_fakes import build, kinds_map, permuted_windows, picture
 
 from engine.inference.plan import WindowPlan
-
-pytestmark = pytest.mark.benchmark
 
 WINDOW, OVERLAP = 256, 64
 

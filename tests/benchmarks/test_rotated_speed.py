@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engine" / "models"))
@@ -17,8 +16,6 @@ from rotated_boxes import random_boxes, shapely_iou
 from engine.models.rotated.align import rotated_roi_align
 from engine.models.rotated.overlap import matched_iou, pairwise_iou
 from engine.models.rotated.suppression import suppress
-
-pytestmark = pytest.mark.benchmark
 
 
 def seconds(work: Callable[[], object], times: int = 3) -> float:

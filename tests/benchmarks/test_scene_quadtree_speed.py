@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import pytest
 import rasterio
 import torch
 from affine import Affine
@@ -14,8 +13,6 @@ from engine.inference.quadtree import QuadtreeOptions, SceneQuadtree, score_scen
 from engine.scene import Scene
 from engine.scene.grid import Grid
 from engine.tokenizers.quadtree import PixelBlur
-
-pytestmark = pytest.mark.benchmark
 
 EDGE_PX = 2048
 LARGE_PX, SMALL_PX = 16_384, 4096
