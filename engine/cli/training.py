@@ -122,6 +122,9 @@ def compare_command(
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a setting of the recipe.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    regions: Annotated[
+        bool, typer.Option("--regions", help="Also by the regions of segmenters: purity, boundary recall, number.")
+    ] = False,
     write: Annotated[bool, typer.Option(help="Put the table on the card of every checkpoint given.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a model.")] = False,
 ) -> None:
@@ -145,7 +148,8 @@ def compare_command(
                 tasks[what] = bars.add_task(what, total=1.0)
             bars.update(tasks[what], completed=share)
 
-        rows = compare(loaded, described, data, split, progress=show)
+        more = ("regions",) if regions else ()
+        rows = compare(loaded, described, data, split, more=more, progress=show)
     for model in models if write else ():
         path = find_model(model).path
         write_comparison(path, rows)

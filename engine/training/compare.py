@@ -7,12 +7,14 @@ their own windows; a model is never compared on data whose classes are not its o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from engine.errors import TrainingError
 from engine.models.card import ModelCard, Rival
 from engine.models.checkpoint import load_checkpoint, save_checkpoint
 from engine.models.cost import count_image
@@ -20,6 +22,7 @@ from engine.models.loaded import LoadedModel
 from engine.models.registry import create
 from engine.training.evaluate import evaluate
 from engine.training.recipe import Recipe
+from engine.training.task import find_task
 
 TIMED_BATCH = 8
 _WARM_BATCHES = 2
@@ -32,6 +35,7 @@ def compare(
     data_root: Path,
     split: str = "validation",
     *,
+    more: Collection[str] = (),
     progress: Callable[[str, float], None] | None = None,
 ) -> tuple[Rival, ...]:
     """Score and time models.
@@ -41,12 +45,20 @@ def compare(
         recipe: Describes the data.
         data_root: The folder that the recipe's data folders lie in.
         split: The split to score them on.
+        more: Figures beyond scores, tokens and cost, by name (``regions``: purity, boundary recall, number).
         progress: Called with a model's name and the share of its scoring done.
 
     Raises:
-        TrainingError: The data are missing, or are not for one of the models.
+        TrainingError: The data are missing, or are not for one of the models, or the task knows no such figures.
     """
-    return tuple(_rival(model, recipe, data_root, split, progress) for model in models)
+    task = find_task(recipe.task)
+    unknown = sorted(set(more) - set(task.compared))
+    if unknown:
+        raise TrainingError(
+            f"models of {recipe.task} cannot be compared by {unknown[0]!r}",
+            remedy=f"There are {', '.join(task.compared) or 'none'}.",
+        )
+    return tuple(_rival(model, recipe, data_root, split, more, progress) for model in models)
 
 
 def write_comparison(path: Path, rows: Sequence[Rival]) -> ModelCard:
@@ -84,21 +96,32 @@ def _inputs(card: ModelCard) -> int:
 
 
 def _rival(
-    model: LoadedModel, recipe: Recipe, root: Path, split: str, progress: Callable[[str, float], None] | None
+    model: LoadedModel,
+    recipe: Recipe,
+    root: Path,
+    split: str,
+    more: Collection[str],
+    progress: Callable[[str, float], None] | None,
 ) -> Rival:
     card = model.card
 
-    def tell(_: str, share: float) -> None:
+    def tell(what: str, share: float) -> None:
         if progress is not None:
-            progress(card.name, share)
+            progress(f"{card.name}, {what}", share)
 
     report = evaluate(model, recipe, root, split, extras=(), progress=tell)
+    task = find_task(recipe.task)
+    further: dict[str, float] = {}
+    for name in task.compared:
+        if name in more:
+            further |= task.compared[name](model, task.measured(recipe, root, split), partial(tell, name))
     edge = card.window_px
     with torch.random.fork_rng(devices=[]):  # counted as built, before norms are folded
         plain = create(card.architecture, **card.config).eval()
     figures: dict[str, Any] = {
         "split": split,
         **{key: round(value, 4) for key, value in report.headline.items()},
+        **further,
         "tokens": card.token_count,
         "parameters_m": round(sum(p.numel() for p in plain.parameters()) / 1e6, 3),
         "gmac": round(count_image(plain, len(card.bands), edge, _inputs(card)).total / 1e9, 3),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Recipe)
 
 ExtraMeasure = Callable[["LoadedModel", "Measured", "Callable[[float], None] | None"], "Extra"]
+Figures = Callable[["LoadedModel", "Measured", "Callable[[float], None] | None"], dict[str, float]]
 
 
 class Task(ABC, Generic[R]):
@@ -41,11 +42,13 @@ class Task(ABC, Generic[R]):
         monitor: The score that says which state is best; more is better.
         extras: Further measures of a model, by name.
         default_extras: Those that are taken where nothing else is asked for.
+        compared: Figures that models can be compared by beyond their scores, by name.
     """
 
     monitor: ClassVar[str]
     extras: ClassVar[Mapping[str, ExtraMeasure]] = {}
     default_extras: ClassVar[tuple[str, ...]] = ()
+    compared: ClassVar[Mapping[str, Figures]] = {}
 
     @abstractmethod
     def data(self, recipe: R, root: Path) -> TrainingData:

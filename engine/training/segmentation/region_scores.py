@@ -50,21 +50,12 @@ def evaluate_regions(model: LoadedModel, samples: Measured, progress: Callable[[
     Raises:
         TrainingError: There are too few tiles for one scene.
     """
-    assert isinstance(samples, MeasuredTiles)
-    tiles = [tile for group in samples.sets for tile in group]
-    layouts = list(_layouts(tiles))
-    if not layouts:
-        raise TrainingError(
-            f"{len(tiles)} tiles are too few for a scene of {SCENE_TILES} x {SCENE_TILES}", remedy="Use --no-regions."
-        )
+    layouts = _laid_out(samples)
     ours, slic_same, seams, needed = Quality(0, 0, 0, 0, 0), Quality(0, 0, 0, 0, 0), SeamShare(0, 0, 0, 0), 0
-    tile_px = (layouts[0][1].shape[0] // SCENE_TILES, layouts[0][1].shape[1] // SCENE_TILES)
     for number, (image, truth) in enumerate(layouts):
-        with tempfile.TemporaryDirectory() as folder:
-            labels, lines_x, lines_y = _regions_of(model, image, tile_px, Path(folder))
-        quality = measure(labels, truth, IGNORE)
+        labels, quality, seam = _measured(model, image, truth)
         ours += quality
-        seams += seam_share(labels, lines_x, lines_y)
+        seams += seam
         count = int(labels.max())
         slic_same += measure(slic_areas(image, count), truth, IGNORE)
 
@@ -86,6 +77,39 @@ def evaluate_regions(model: LoadedModel, samples: Measured, progress: Callable[[
         },
     }
     return Extra(figures, "Regions on the tiles laid out as scenes", ("figure", "model", "SLIC"), _rows(figures))
+
+
+def region_figures(
+    model: LoadedModel, samples: Measured, progress: Callable[[float], None] | None = None
+) -> dict[str, float]:
+    """Purity, boundary recall and number of a model's regions alone, as :func:`evaluate_regions` measures them."""
+    layouts = _laid_out(samples)
+    ours = Quality(0, 0, 0, 0, 0)
+    for number, (image, truth) in enumerate(layouts):
+        ours += _measured(model, image, truth)[1]
+        if progress is not None:
+            progress((number + 1) / len(layouts))
+    figures = _figures(ours, sum(truth.size for _, truth in layouts) / 1e6)
+    return {name: figures[name] for name in ("purity", "boundary_recall_2px", "regions_per_mpx")}
+
+
+def _laid_out(samples: Measured) -> list[tuple[np.ndarray, np.ndarray]]:
+    assert isinstance(samples, MeasuredTiles)
+    tiles = [tile for group in samples.sets for tile in group]
+    layouts = list(_layouts(tiles))
+    if not layouts:
+        raise TrainingError(
+            f"{len(tiles)} tiles are too few for a scene of {SCENE_TILES} x {SCENE_TILES}", remedy="Use --no-regions."
+        )
+    return layouts
+
+
+def _measured(model: LoadedModel, image: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, Quality, SeamShare]:
+    """Regions of a laid-out scene, how good they are, and how much of their border lies on window lines."""
+    tile_px = (truth.shape[0] // SCENE_TILES, truth.shape[1] // SCENE_TILES)
+    with tempfile.TemporaryDirectory() as folder:
+        labels, lines_x, lines_y = _regions_of(model, image, tile_px, Path(folder))
+    return labels, measure(labels, truth, IGNORE), seam_share(labels, lines_x, lines_y)
 
 
 def _rows(figures: dict[str, Any]) -> tuple[tuple[str, ...], ...]:

@@ -17,12 +17,12 @@ from engine.training.data import Measured, TrainingData
 from engine.training.report import Report
 from engine.training.segmentation.module import SegmentationModule, classes_at
 from engine.training.segmentation.recipe import SegmentationRecipe
-from engine.training.segmentation.region_scores import evaluate_regions
+from engine.training.segmentation.region_scores import evaluate_regions, region_figures
 from engine.training.segmentation.samples import MeasuredTiles, TileSamples
 from engine.training.segmentation.scores import scores_from_confusion
 from engine.training.segmentation.tiles import IGNORE, load_split
 from engine.training.splits import TRAIN, VALIDATION
-from engine.training.task import ExtraMeasure, Task
+from engine.training.task import ExtraMeasure, Figures, Task
 from engine.training.token_scores import evaluate_tokens
 
 BATCH = 8
@@ -35,6 +35,7 @@ class SegmentationTask(Task[SegmentationRecipe]):
     monitor = "miou"
     extras: ClassVar[Mapping[str, ExtraMeasure]] = {"regions": evaluate_regions, "tokens": evaluate_tokens}
     default_extras = ("regions",)
+    compared: ClassVar[Mapping[str, Figures]] = {"regions": region_figures}
 
     def data(self, recipe: SegmentationRecipe, root: Path) -> TrainingData:
         """Tiles of both splits."""

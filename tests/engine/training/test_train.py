@@ -14,6 +14,7 @@ from engine.errors import CancelledError, TrainingError
 from engine.models.checkpoint import read_card
 from engine.models.loaded import load_model
 from engine.training.callbacks import Averaging
+from engine.training.compare import compare
 from engine.training.evaluate import evaluate
 from engine.training.recipe import load_recipe
 from engine.training.schedule import learning_rate
@@ -221,6 +222,27 @@ def test_twins_are_compared_on_equal_terms_and_the_table_goes_on_their_cards(
         assert row["figures"]["gmac"] >= 0
         assert row["figures"]["images_per_s"] > 0
     assert all(load_model(file).card.comparison for file in files)
+
+
+def test_segmenters_are_compared_by_their_regions_as_evaluation_measures_them(
+    recipe_file: Path, tile_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.training.segmentation.region_scores.SCENE_TILES", 1)
+    monkeypatch.setattr("engine.training.compare._TIMED_S", 0.0)
+    recipe = load_recipe(recipe_file)
+    trained = train(recipe, tile_root, tmp_path / "out")
+    assert trained is not None
+    model = load_model(trained.checkpoint)
+    report = evaluate(model, recipe, tile_root, extras=("regions",))
+    measured = report.extra["regions"].plain["model"]
+    told: list[str] = []
+    (row,) = compare([model], recipe, tile_root, more=("regions",), progress=lambda what, _: told.append(what))
+    for name in ("purity", "boundary_recall_2px", "regions_per_mpx"):
+        assert row.figures[name] == pytest.approx(measured[name], nan_ok=True)  # no border is labelled
+    assert 0.5 < row.figures["purity"] <= 1
+    assert "tiny, regions" in told
+    with pytest.raises(TrainingError, match="cannot be compared by 'colour'"):
+        compare([model], recipe, tile_root, more=("colour",))
 
 
 @pytest.mark.parametrize("columns", [60, 200])
