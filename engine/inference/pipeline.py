@@ -98,16 +98,13 @@ def _analyse(
     cancel: Cancel,
     overwrite: bool,
 ) -> Iterator[Event]:
-    began = time.monotonic()
     prepared = prepare_run(scene, model, out_dir, options, overwrite=overwrite)
     stack.callback(prepared.close)
     check, store, device, done = prepared.check, prepared.store, prepared.device, prepared.rows_done
     plan = check.plan
-    if not store.complete and done == 0:
-        store.check_space(_space(plan, len(model.card.classes), model.card.token_count, prepared.windows))
-    yield from prepared.first_events()
+    yield from prepared.begin(_space(plan, len(model.card.classes), model.card.token_count, prepared.windows))
     if store.complete:
-        yield Finished(out_dir, store.info.regions or 0, time.monotonic() - began, {})
+        yield Finished(out_dir, store.info.regions or 0, time.monotonic() - prepared.began, {})
         return
     grid = check.scene.grid
     builder = yield from _builder(prepared, model, options, cancel)
@@ -117,20 +114,16 @@ def _analyse(
     with ExitStack() as threads:
         writer = RowWriter(store, plan, builder, areas, maps)
         threads.callback(writer.close)
-        reader = prepared.reader()
-        threads.callback(reader.close)
+        work = threads.enter_context(prepared.at_work(model))
         blender = StripBlender(plan, len(model.card.classes), device.torch_device)
         if done:
             blender.restore(store.tail(done - 1))
-        ready = model.to(device.torch_device, options.precision)
         changes = model.card.task == "change"
-        stage = (ChangeStage if changes else DeviceStage)(ready, check.scaling, plan.window_px)
-        workers = Workers(device.torch_device)
-        threads.callback(workers.close)
-        rate = WindowRate(prepared.windows, prepared.windows_done)
+        stage = (ChangeStage if changes else DeviceStage)(work.model, check.scaling, plan.window_px)
         settle = partial(judge, least_percent=round(100 * (store.info.resolved.min_score or 0))) if changes else None
-        yield from _WindowRun(plan, stage, workers, blender, writer, done, cancel, rate, settle).events(reader)
-    yield from finish_run(store, grid, builder, areas, maps, cancel, began)
+        run = _WindowRun(plan, stage, work.workers, blender, writer, done, cancel, work.rate, settle)
+        yield from run.events(work.reader)
+    yield from finish_run(store, grid, builder, areas, maps, cancel, prepared.began)
 
 
 def _builder(

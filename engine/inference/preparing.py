@@ -6,8 +6,10 @@ Guarantees: nothing is read but what :func:`~engine.inference.check.check_run` r
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +24,34 @@ from engine.inference.events import Event, Started, WarningRaised
 from engine.inference.info import AnalysisInfo, GridFacts, ModelFacts, Resolved, SceneFacts
 from engine.inference.options import AnalysisOptions
 from engine.inference.plan import PlanWindow, WindowPlan
+from engine.inference.rate import WindowRate
 from engine.inference.reader import RowReader
 from engine.inference.stage import default_batch
 from engine.inference.store import RunStore
+from engine.inference.workers import Workers
 from engine.models.detection import Detector
 from engine.models.loaded import LoadedModel
 from engine.scene import Scene, ScenePair
 from engine.scene.roi import Roi
 
 _READERS = {"cpu": 1, "cuda": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """What computes during a run.
+
+    Attributes:
+        reader: Reads windows ahead.
+        model: The model on its device.
+        workers: The compute threads.
+        rate: Counts windows.
+    """
+
+    reader: RowReader
+    model: LoadedModel
+    workers: Workers
+    rate: WindowRate
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +65,7 @@ class PreparedRun:
         store: The run's folder, held.
         active: For each row of windows, those that touch the region of interest.
         rows_done: Rows of windows that an earlier run has journalled.
+        began: When it was prepared, on the clock that runs evenly.
     """
 
     check: RunCheck
@@ -52,6 +74,7 @@ class PreparedRun:
     store: RunStore
     active: list[tuple[PlanWindow, ...]]
     rows_done: int
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def windows(self) -> int:
@@ -63,26 +86,42 @@ class PreparedRun:
         """Those of the rows that are done; all of them in a complete folder."""
         return self.windows if self.store.complete else sum(len(row) for row in self.active[: self.rows_done])
 
-    def first_events(self) -> Iterator[Event]:
-        """The run's first events: that it begins, and what the user should know."""
+    def begin(self, space_bytes: int) -> Iterator[Event]:
+        """The run's first events: that it begins, and what the user should know.
+
+        Args:
+            space_bytes: Disk that a new run needs in all.
+
+        Raises:
+            OutputError: There is less.
+        """
         plan = self.check.plan
+        if not self.store.complete and self.rows_done == 0:
+            self.store.check_space(space_bytes)
         yield Started(self.windows, self.windows_done, plan.width, plan.height, self.device.label, self.store.path)
         if not self.store.complete:
             for warning in self.check.warnings:
                 yield WarningRaised(warning)
 
-    def reader(self) -> RowReader:
-        """Start reading."""
-        return RowReader(
-            self.check.scene,
-            self.check.plan,
-            self.active,
-            self.check.bands,
-            self.store.info.resolved.batch,
-            roi_px=self.roi_px,
-            replayed=self.rows_done,
-            threads=_READERS[self.device.kind],
-        )
+    @contextmanager
+    def at_work(self, model: LoadedModel) -> Iterator[AtWork]:
+        """Start reading and computing; leaving ends every thread."""
+        with ExitStack() as threads:
+            reader = RowReader(
+                self.check.scene,
+                self.check.plan,
+                self.active,
+                self.check.bands,
+                self.store.info.resolved.batch,
+                roi_px=self.roi_px,
+                replayed=self.rows_done,
+                threads=_READERS[self.device.kind],
+            )
+            threads.callback(reader.close)
+            ready = model.to(self.device.torch_device, self.store.info.options.precision)
+            workers = Workers(self.device.torch_device)
+            threads.callback(workers.close)
+            yield AtWork(reader, ready, workers, WindowRate(self.windows, self.windows_done))
 
     def close(self) -> None:
         """Let go of the folder."""

@@ -52,27 +52,19 @@ def detect(
     overwrite: bool,
 ) -> Iterator[Event]:
     """Run a detector over a scene; see :func:`engine.inference.pipeline.analyse`, which comes here for detectors."""
-    began = time.monotonic()
     prepared = prepare_run(scene, model, out_dir, options, overwrite=overwrite)
     stack.callback(prepared.close)
-    check, store, device = prepared.check, prepared.store, prepared.device
-    if not store.complete and prepared.rows_done == 0:
-        store.check_space(prepared.windows * _BYTES_A_WINDOW)
-    yield from prepared.first_events()
+    check, store = prepared.check, prepared.store
+    yield from prepared.begin(prepared.windows * _BYTES_A_WINDOW)
     if store.complete:
         known = store.info.detections
-        yield Finished(out_dir, 0, time.monotonic() - began, {}, detections=known.count if known else 0)
+        yield Finished(out_dir, 0, time.monotonic() - prepared.began, {}, detections=known.count if known else 0)
         return
-    with ExitStack() as threads:
-        reader = prepared.reader()
-        threads.callback(reader.close)
-        ready = model.to(device.torch_device, options.precision)
-        stage = DetectionStage(ready, check.scaling, check.plan.window_px, store.info.resolved.min_score or 0.0)
-        workers = Workers(device.torch_device)
-        threads.callback(workers.close)
-        rate = WindowRate(prepared.windows, prepared.windows_done)
-        yield from _DetectionLoop(store, check.plan, stage, workers, prepared.rows_done, cancel, rate).events(reader)
-    yield from _finish(store, check.plan, check.scene.grid, model.card, cancel, began)
+    with prepared.at_work(model) as work:
+        stage = DetectionStage(work.model, check.scaling, check.plan.window_px, store.info.resolved.min_score or 0.0)
+        loop = _DetectionLoop(store, check.plan, stage, work.workers, prepared.rows_done, cancel, work.rate)
+        yield from loop.events(work.reader)
+    yield from _finish(store, check.plan, check.scene.grid, model.card, cancel, prepared.began)
 
 
 class _DetectionLoop(RunLoop[FoundObjects]):

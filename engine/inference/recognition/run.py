@@ -55,31 +55,22 @@ def recognise(
     overwrite: bool,
 ) -> Iterator[Event]:
     """Run a scene classifier; see :func:`engine.inference.pipeline.analyse`, which comes here for classifiers."""
-    began = time.monotonic()
     prepared = prepare_run(scene, model, out_dir, options, overwrite=overwrite)
     stack.callback(prepared.close)
-    check, store, device = prepared.check, prepared.store, prepared.device
+    check, store = prepared.check, prepared.store
     plan, grid = check.plan, check.scene.grid
-    if not store.complete and prepared.rows_done == 0:
-        store.check_space(plan.width * plan.height * _BYTES_A_PIXEL + prepared.windows * _BYTES_A_WINDOW)
-    yield from prepared.first_events()
+    yield from prepared.begin(plan.width * plan.height * _BYTES_A_PIXEL + prepared.windows * _BYTES_A_WINDOW)
     if store.complete:
-        yield Finished(out_dir, 0, time.monotonic() - began, {}, cells=store.info.cells)
+        yield Finished(out_dir, 0, time.monotonic() - prepared.began, {}, cells=store.info.cells)
         return
     areas = ClassAreas(grid, model.card.classes)
     maps = RowMaps(store.partial, grid, model.card.classes, map_tags(store.info))
     stack.callback(maps.close)
-    with ExitStack() as threads:
-        reader = prepared.reader()
-        threads.callback(reader.close)
-        ready = model.to(device.torch_device, options.precision)
-        stage = RecognitionStage(ready, check.scaling, plan.window_px)
-        workers = Workers(device.torch_device)
-        threads.callback(workers.close)
-        rate = WindowRate(prepared.windows, prepared.windows_done)
+    with prepared.at_work(model) as work:
+        stage = RecognitionStage(work.model, check.scaling, plan.window_px)
         drawer = _Drawer(store, plan, maps, areas, prepared.rows_done)
-        yield from _RecognitionLoop(plan, stage, workers, drawer, cancel, rate).events(reader)
-    yield from _finish(store, plan, grid, model.card, maps, areas, stage.ranks, cancel, began)
+        yield from _RecognitionLoop(plan, stage, work.workers, drawer, cancel, work.rate).events(work.reader)
+    yield from _finish(store, plan, grid, model.card, maps, areas, stage.ranks, cancel, prepared.began)
 
 
 class _Drawer:
