@@ -139,4 +139,4 @@ def _blob(rng: np.random.Generator, size: int, augmentation: Pieces) -> Tensor:
     smooth = F.interpolate(field, (size, size), mode="bicubic", align_corners=True)[0, 0]
     if augmentation.blob_cover is None:
         return smooth > rng.normal(0, 0.3)
-    return smooth > torch.quantile(smooth, 1.0 - rng.uniform(*augmentation.blob_cover))
+    return smooth > float(np.quantile(smooth.numpy(), 1.0 - rng.uniform(*augmentation.blob_cover)))  # torch sorts all
