@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ class PreparedRun:
         store: The run's folder, held.
         active: For each row of windows, those that touch the region of interest.
         rows_done: Rows of windows that an earlier run has journalled.
-        began: When it was prepared, on the clock that runs evenly.
+        began: When preparing began, on the clock that runs evenly.
     """
 
     check: RunCheck
@@ -74,7 +74,7 @@ class PreparedRun:
     store: RunStore
     active: list[tuple[PlanWindow, ...]]
     rows_done: int
-    began: float = field(default_factory=time.monotonic)
+    began: float
 
     @property
     def windows(self) -> int:
@@ -136,13 +136,14 @@ def prepare_run(
     Raises:
         EngineError: The run cannot be done; the message says what would work.
     """
+    began = time.monotonic()
     check = check_run(scene, model.card, options)
     roi_px = Roi.from_json(options.roi).on_grid(check.scene.grid) if options.roi is not None else None
     device = choose_device(options.device)
     store = RunStore(out_dir, _describe(scene, model, options, check, device), overwrite=overwrite)
     try:
         active = active_windows(check.plan, roi_px)
-        return PreparedRun(check, roi_px, device, store, active, 0 if store.complete else store.rows_done())
+        return PreparedRun(check, roi_px, device, store, active, 0 if store.complete else store.rows_done(), began)
     except BaseException:
         store.close()
         raise

@@ -20,6 +20,7 @@ from engine.models.checkpoint import load_checkpoint, save_checkpoint
 from engine.models.cost import count_image
 from engine.models.loaded import LoadedModel
 from engine.models.registry import create
+from engine.training.data import Measured
 from engine.training.evaluate import evaluate
 from engine.training.recipe import Recipe
 from engine.training.task import find_task
@@ -58,7 +59,8 @@ def compare(
             f"models of {recipe.task} cannot be compared by {unknown[0]!r}",
             remedy=f"There are {', '.join(task.compared) or 'none'}.",
         )
-    return tuple(_rival(model, recipe, data_root, split, more, progress) for model in models)
+    samples = task.measured(recipe, data_root, split) if more else None
+    return tuple(_rival(model, recipe, data_root, split, more, samples, progress) for model in models)
 
 
 def write_comparison(path: Path, rows: Sequence[Rival]) -> ModelCard:
@@ -101,6 +103,7 @@ def _rival(
     root: Path,
     split: str,
     more: Collection[str],
+    samples: Measured | None,
     progress: Callable[[str, float], None] | None,
 ) -> Rival:
     card = model.card
@@ -113,8 +116,8 @@ def _rival(
     task = find_task(recipe.task)
     further: dict[str, float] = {}
     for name in task.compared:
-        if name in more:
-            further |= task.compared[name](model, task.measured(recipe, root, split), partial(tell, name))
+        if name in more and samples is not None:
+            further |= task.compared[name](model, samples, partial(tell, name))
     edge = card.window_px
     with torch.random.fork_rng(devices=[]):  # counted as built, before norms are folded
         plain = create(card.architecture, **card.config).eval()

@@ -89,12 +89,13 @@ def train(
         torch.set_num_threads(recipe.hardware.threads)
     task = find_task(recipe.task)
     model = build_model(recipe)
-    data = task.data(recipe, data_root)
-    module = task.module(model, recipe, data, data.measure_scaling())
     states = out_dir / "states"
     last = states / "last.ckpt"
     resumed = last.exists() and not fresh
+    # Before the data are read, which takes longer than seeing that a name is wrong.
     started = None if recipe.start is None or resumed else start_from(model, recipe.start)
+    data = task.data(recipe, data_root)
+    module = task.module(model, recipe, data, data.measure_scaling())
     o = recipe.optimisation
     best_state = ModelCheckpoint(
         states,

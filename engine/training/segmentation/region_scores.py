@@ -99,7 +99,8 @@ def _laid_out(samples: Measured) -> list[tuple[np.ndarray, np.ndarray]]:
     layouts = list(_layouts(tiles))
     if not layouts:
         raise TrainingError(
-            f"{len(tiles)} tiles are too few for a scene of {SCENE_TILES} x {SCENE_TILES}", remedy="Use --no-regions."
+            f"{len(tiles)} tiles are too few for a scene of {SCENE_TILES} x {SCENE_TILES}",
+            remedy="Leave the regions out.",
         )
     return layouts
 
