@@ -15,8 +15,9 @@ from rasterio.windows import Window
 
 from engine.errors import TrainingError
 from engine.inference.plan import window_starts
+from engine.training.change.photographs import find_grounds
 from engine.training.change.recipe import ChangeRecipe, PairSource
-from engine.training.change.simulated import SimulatedPairs, find_grounds
+from engine.training.change.simulated import SimulatedPairs
 from engine.training.images import (
     BrokenImageError,
     OnBroken,

@@ -39,6 +39,22 @@ class PairSource(Part):
     memory: bool = True
 
 
+class TownSource(Part):
+    """Images whose buildings are known: a mask of the same name each.
+
+    Attributes:
+        images: Folder of images below the data folder; three bands, values up to 255.
+        masks: Folder of masks below the data folder.
+        buildings: Codes of buildings in the masks.
+        unknown: Codes where it is not known what is there.
+    """
+
+    images: str
+    masks: str
+    buildings: tuple[int, ...] = Field(min_length=1)
+    unknown: tuple[int, ...] = (255,)
+
+
 class SimulatedSource(Part):
     """Pairs made of single images: something is pasted, built or taken away, and both dates are photographed anew.
 
@@ -51,6 +67,9 @@ class SimulatedSource(Part):
         folders: Folders of images below the data folder; three bands, values up to 255.
         bare: Folders of images without buildings.
         bare_share: Share of pairs that are made of these.
+        towns: Images whose buildings are known. In a pair made of one a bare image becomes the town, or the town bare
+            ground; only pairs made of bare images are.
+        towns_share: Share of the pairs made of bare images that are made of towns as well.
         split: Which images pairs are made of for training and which for validation.
         pairs: Pairs that make a pass over this source in training; each is made anew whenever it is drawn.
         validation: Pairs for validation, the same each time.
@@ -79,6 +98,8 @@ class SimulatedSource(Part):
     folders: tuple[str, ...] = Field(min_length=1)
     bare: tuple[str, ...] = ()
     bare_share: float = Field(default=0.6, ge=0, le=1)
+    towns: tuple[TownSource, ...] = ()
+    towns_share: float = Field(default=0.5, ge=0, le=1)
     split: SplitRule = TrainOnly()
     pairs: int = Field(ge=1)
     validation: int = Field(default=0, ge=0)
@@ -173,6 +194,9 @@ class ChangeRecipe(Recipe):
             raise ValueError(
                 "colours are changed between 0 and 1: use another normalisation, or leave them as they are"
             )
-        if any(source.kind == "simulated" for source in self.data) and len(self.bands) != 3:
+        simulated = [source for source in self.data if source.kind == "simulated"]
+        if simulated and len(self.bands) != 3:
             raise ValueError("simulated pairs have three bands")
+        if any(source.towns and not source.bare for source in simulated):
+            raise ValueError("towns come up on bare ground: give folders of images without buildings as `bare`")
         return self

@@ -1,8 +1,9 @@
 """Pairs made of single images: what comes and goes is known, what differs without being a change is drawn.
 
 One image is seen on two dates. On one of them buildings are drawn on it or areas of other images pasted into it, with
-soft borders; which date has them is a matter of chance. Then each date is photographed by itself: light, tint, season
-of what is green, haze, blur, noise, compression, and the later one a little beside the earlier.
+soft borders, or a whole town whose buildings are known stands there; which date has them is a matter of chance. Then
+each date is photographed by itself: light, tint, season of what is green, haze, blur, noise, compression, and the later
+one a little beside the earlier.
 Guarantees: equal seeds give equal pairs; images are turned, so no side is up; pasted areas differ from what was there.
 """
 
@@ -11,8 +12,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,12 +20,10 @@ from PIL import Image
 from scipy import ndimage
 from skimage import draw
 
-from engine.errors import TrainingError
+from engine.training.change.photographs import Grounds, Mask, Town, draw_cut
 from engine.training.change.recipe import SimulatedSource
 from engine.training.detection.drawn.canvas import Canvas, Pixels, Pose, rectangle
 from engine.training.detection.drawn.grounds import house
-from engine.training.images import BrokenImageError, OnBroken, list_images, read_image, skip_or_stop
-from engine.training.splits import Item
 
 if TYPE_CHECKING:
     from engine.training.change.pairs import Pair
@@ -35,48 +32,6 @@ _TRIES = 6
 _HOUSE_GSD_M = 0.5
 _GREEN = 0.03
 """How much green must exceed the mean of red and blue to be vegetation."""
-
-Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Grounds:
-    """Images ``[3, H, W]`` that pairs are made of; ``bare`` ones are known to hold no buildings."""
-
-    all: list[np.ndarray]
-    bare: list[np.ndarray]
-
-
-def find_grounds(source: SimulatedSource, root: Path, split: str, on_broken: OnBroken) -> Grounds:
-    """Images of a split that pairs are made of.
-
-    Raises:
-        TrainingError: A folder is missing or holds no image of this split.
-    """
-    return Grounds(*(_images(names, source, root, split, on_broken) for names in (source.folders, source.bare)))
-
-
-def _images(
-    names: Sequence[str], source: SimulatedSource, root: Path, split: str, on_broken: OnBroken
-) -> list[np.ndarray]:
-    grounds = []
-    for name in names:
-        folder = root / name
-        place = folder / source.split.subfolder(split)
-        items = [Item(path.stem, path) for path in list_images(place)] if place.is_dir() else []
-        chosen = source.split.choose(items, split, folder)
-        if not chosen:
-            raise TrainingError(
-                f"there are no images to make pairs of for {split}",
-                where=place,
-                remedy="Correct `folders` or the split rule of the data source.",
-            )
-        for item in chosen:
-            try:
-                grounds.append(read_image(item.path, (1, 2, 3)))
-            except BrokenImageError as error:
-                skip_or_stop(error, on_broken)
-    return grounds
 
 
 class SimulatedPairs:
@@ -118,6 +73,7 @@ def simulate(rng: np.random.Generator, grounds: Grounds, how: SimulatedSource) -
         Both dates ``[3, S, S]`` uint8 and what changed ``[S, S]``.
     """
     bare = bool(grounds.bare) and rng.random() < how.bare_share
+    settled = bare and bool(grounds.towns) and rng.random() < how.towns_share
     plain = _piece(rng, grounds.bare if bare else grounds.all, how)
     other, changed = plain, np.zeros(plain.shape[:2], bool)
     houses = areas = 0
@@ -125,7 +81,10 @@ def simulate(rng: np.random.Generator, grounds: Grounds, how: SimulatedSource) -
         count = int(rng.integers(how.changes[0], how.changes[1] + 1))
         houses = int(rng.binomial(count, how.houses))
         areas = count - houses
-    if bare:  # other ground: no change, so it may be there without any, and all over
+    if settled:
+        other, changed = _settled(rng, plain, grounds.towns, how)
+        houses = areas = 0
+    elif bare:  # other ground: no change, so it may be there without any, and all over
         areas = int(rng.integers(0, how.changes[1] + 1))
     elif grounds.bare:
         areas = 0
@@ -144,16 +103,17 @@ def simulate(rng: np.random.Generator, grounds: Grounds, how: SimulatedSource) -
 def _piece(rng: np.random.Generator, grounds: Sequence[np.ndarray], how: SimulatedSource) -> Pixels:
     """A piece of an image, turned and zoomed, ``[S, S, 3]`` in 0 to 1."""
     image = grounds[int(rng.integers(len(grounds)))]
-    zoom = math.exp(rng.uniform(math.log(how.zoom[0]), math.log(how.zoom[1])))
-    edge = min(round(how.size_px / zoom), *image.shape[1:])
-    top, left = (int(rng.integers(0, length - edge + 1)) for length in image.shape[1:])
-    piece = np.moveaxis(image[:, top : top + edge, left : left + edge], 0, -1)
-    piece = np.rot90(piece, int(rng.integers(4)))
-    piece = piece[:, ::-1] if rng.random() < 0.5 else piece
-    if edge != how.size_px:
-        drawn = Image.fromarray(np.ascontiguousarray(piece).astype(np.uint8))
-        piece = np.asarray(drawn.resize((how.size_px, how.size_px), Image.Resampling.BICUBIC))
-    return np.asarray(piece.astype(np.float32) / 255, np.float32)
+    return draw_cut(rng, (image.shape[1], image.shape[2]), how).of_image(image)
+
+
+def _settled(
+    rng: np.random.Generator, ground: Pixels, towns: Sequence[Town], how: SimulatedSource
+) -> tuple[Pixels, Mask]:
+    """A town instead of the ground; where it is not known what stands there, the ground stays as it was."""
+    town = towns[int(rng.integers(len(towns)))]
+    cut = draw_cut(rng, (town.image.shape[1], town.image.shape[2]), how)
+    known = ndimage.gaussian_filter(cut.of_mask(town.known).astype(np.float32), 0.7)[:, :, None]
+    return (ground * (1 - known) + cut.of_image(town.image) * known).astype(np.float32), cut.of_mask(town.buildings)
 
 
 def _built(rng: np.random.Generator, ground: Pixels, taken: Mask, how: SimulatedSource) -> tuple[Pixels, Mask]:
