@@ -180,13 +180,14 @@ def _draw(source: DrawnSource, recipe: DetectionRecipe, root: Path, split: str) 
         raise TrainingError("drawn scenes have three bands", where="drawn", remedy="Name red, green and blue as bands.")
     counts = {TRAIN: (0, source.scenes), VALIDATION: (source.scenes, source.validation)}
     first, count = counts.get(split, (0, 0))
-    grounds = [path for folder in source.backgrounds for path in _photographs(root / folder)] if count else []
+    folders = [_photographs(root / folder) for folder in source.backgrounds] if count else []
     codes = np.array([recipe.class_names.index(name) for name in able], np.int64)
     scenes = []
     for seed in range(source.first_seed + first, source.first_seed + first + count):
         rng = np.random.default_rng((seed, 0xBAC))
         ground = None
-        if grounds and rng.random() < source.background_share:
+        if folders and rng.random() < source.background_share:
+            grounds = folders[int(rng.integers(len(folders)))]
             ground = _photograph(rng, grounds[int(rng.integers(len(grounds)))], source.size_px)
         image, objects = draw_scene(seed, source.size_px, source.gsd_range_m, able, ground)
         scenes.append(AnnotatedImage(image, Annotations(objects.corners, codes[objects.labels], objects.difficult)))
@@ -203,10 +204,12 @@ def _photographs(folder: Path) -> list[Path]:
 
 
 def _photograph(rng: np.random.Generator, path: Path, size: int) -> np.ndarray:
-    """A photograph as ground: turned at random, brought to the size."""
+    """A photograph as ground: a piece of a large one, all of a small one, turned at random, brought to the size."""
     image = torch.from_numpy(read_image(path, (1, 2, 3))).float() / 255
     (image,) = quarter_turn(rng, image)
-    edge = min(image.shape[1:])
-    resized = resize(image[:, :edge, :edge].contiguous(), size, size, bicubic=True)
+    shorter = min(image.shape[1:])
+    edge = min(shorter, int(rng.integers(size, 3 * size // 2)))
+    top, left = (int(rng.integers(0, length - edge + 1)) if shorter > size else 0 for length in image.shape[1:])
+    resized = resize(image[:, top : top + edge, left : left + edge].contiguous(), size, size, bicubic=True)
     ground: np.ndarray = (255 * resized).round().to(torch.uint8).numpy()
     return ground

@@ -56,7 +56,8 @@ class DrawnSource(Part):
         size_px: Edge of each.
         first_seed: Seed of the first; the others count up.
         gsd_range_m: Finest and coarsest metres a pixel.
-        backgrounds: Folders of photographs below the data folder, without objects of the classes.
+        backgrounds: Folders of photographs below the data folder, without objects of the classes; each folder is
+            drawn on as often as another.
         background_share: Share of the scenes that are drawn on one of these.
     """
 

@@ -15,7 +15,7 @@ from engine.models.rotated.overlap import pairwise_iou
 from engine.training.detection.drawn.canvas import FINER, Canvas, Pose
 from engine.training.detection.drawn.objects import KINDS, Kind
 from engine.training.detection.drawn.scenes import DRAWABLE, draw_scene
-from engine.training.detection.pictures import load_split
+from engine.training.detection.pictures import _photograph, load_split
 from engine.training.recipe import load_recipe
 
 EVERY_KIND = [kind for kinds in KINDS.values() for kind in kinds]
@@ -96,6 +96,23 @@ def test_scenes_can_lie_on_photographs(tmp_path: Path) -> None:
     missing = load_recipe(write_recipe(tmp_path, backgrounds=["nowhere"]))
     with pytest.raises(TrainingError, match="photographs"):
         load_split(missing, tmp_path, "train")
+
+
+def test_a_small_photograph_is_seen_whole_and_a_large_one_in_pieces(tmp_path: Path) -> None:
+    """Left black, right white: all of a small one shows both; pieces of one eight times as wide mostly show one."""
+    shown = {}
+    for width in (64, 1024):
+        image = np.zeros((3, width, width), np.uint8)
+        image[:, :, width // 2 :] = 255
+        path = tmp_path / f"{width}.png"
+        profile = {"driver": "PNG", "width": width, "height": width, "count": 3, "dtype": "uint8"}
+        with rasterio.open(path, "w", **profile) as file:
+            file.write(image)
+        grounds = [_photograph(np.random.default_rng(seed), path, 128) for seed in range(12)]
+        assert all(ground.shape == (3, 128, 128) for ground in grounds)
+        shown[width] = [float(np.ptp(ground)) > 200 for ground in grounds]
+    assert all(shown[64])
+    assert sum(shown[1024]) < 8
 
 
 def test_classes_that_cannot_be_drawn_are_said(tmp_path: Path) -> None:
