@@ -161,6 +161,7 @@ class HookCompetitiveSegmenter(nn.Module):
         self.backbone = nn.ModuleList(TokenBlock(embed_dim, num_heads) for _ in range(depth))
         self.norm = nn.LayerNorm(embed_dim)
         self.token_head = nn.Linear(embed_dim, num_classes)
+        self._shared_out = assignment == "competing"
         seed_dim = self.tokenizer.seed_dim
         self.seed_head: nn.Sequential | None = None
         if seed_skip:
@@ -189,6 +190,15 @@ class HookCompetitiveSegmenter(nn.Module):
             token_logits=token_logits,
             extras={"through_tokens": through_tokens},
         )
+
+    def class_biases(self) -> tuple[Tensor, ...]:
+        """The bias of the tokens' classes, which competing tokens share out among them at every pixel."""
+        if not self._shared_out:
+            raise OptionError(
+                "tokens that gather seeds as published do not share out pixels, so no bias moves their classes alike",
+                remedy="Leave loss.logit_adjustment at 0.",
+            )
+        return (self.token_head.bias,)
 
 
 class HookCompetitiveClassifier(nn.Module):

@@ -78,6 +78,18 @@ class TokenOutput:
 
 
 @runtime_checkable
+class ClassBiased(Protocol):
+    """A segmenter whose logits can be raised and lowered class by class, everywhere alike."""
+
+    def class_biases(self) -> tuple[Tensor, ...]:
+        """Parameters ``[K]``; offsets added to all of them are added to the logits of pixels and of tokens.
+
+        Raises:
+            OptionError: In this configuration none does that.
+        """
+
+
+@runtime_checkable
 class Probed(Protocol):
     """A model that tells by which numbers to compare it with itself, where one image in and its maps out do not do."""
 

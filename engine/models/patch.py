@@ -156,6 +156,11 @@ class PatchSegmenter(nn.Module):
         upsample = upsample_padded(covered, (height, width))
         return TokenOutput(logits, tokens, upsample=upsample, extras={"states": states[-1]})
 
+    def class_biases(self) -> tuple[Tensor, ...]:
+        """The bias of the decoder's last convolution; tokens have no classes of their own."""
+        assert self.taskHead.linear_pred.bias is not None
+        return (self.taskHead.linear_pred.bias,)
+
     def _dense_grid(self, grid: tuple[int, int], covered: tuple[int, int]) -> tuple[int, int]:
         if self.dense_size is None:
             return max(2, grid[0]), max(2, grid[1])

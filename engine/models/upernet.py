@@ -188,6 +188,12 @@ class UperNetLemevit(nn.Module):
         tokens = Tokens(tokens.features, claims, tokens.attention)
         return TokenOutput(logits, tokens, token_logits=token_logits, extras=extras)
 
+    def class_biases(self) -> tuple[Tensor, ...]:
+        """The biases of the decoder's last convolution and of the tokens' classes."""
+        assert self.decode_head.conv_seg.bias is not None
+        tokens = () if self.token_head is None else (self.token_head.bias,)
+        return self.decode_head.conv_seg.bias, *tokens
+
     def unread(self, key: str) -> bool:
         """Whether the tensor of this name reaches no output."""
         own = key.removeprefix(_PREFIX)

@@ -55,6 +55,9 @@ class TrainingModule(L.LightningModule, Generic[R]):
         """Bring images of stored values to the model's input."""
         return self.normalise(stored.float() / self.recipe.full_range)
 
+    def finish(self) -> None:
+        """Do to the finished model, before it is scored and saved, what a task's recipe asks for."""
+
     def configure_optimizers(self) -> Any:
         """AdamW with the recipe's schedule, whose rate is set for each step."""
         o = self.recipe.optimisation

@@ -156,6 +156,7 @@ def train(
     step = 0
     for state, path in ((found[rest], other), (found[o.keep], out_dir / f"{recipe.name}.safetensors")):
         step = _load_state(module, state)
+        module.finish()
         if step not in scored:
             card = make_card(recipe, module.scaling(), module.model, {})
             loaded = LoadedModel(module.model, card, "").to(trainer.strategy.root_device)

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from engine.errors import OptionError
 from engine.models.card import Scaling
-from engine.models.output import TokenOutput
+from engine.models.output import ClassBiased, TokenOutput
 from engine.training.data import Sample
 from engine.training.module import TrainingModule
 from engine.training.segmentation.losses import segmentation_loss
@@ -31,6 +32,9 @@ class SegmentationModule(TrainingModule[SegmentationRecipe]):
         scaling: How inputs are normalised.
         budget: The run in steps.
         class_shares: ``[K]`` share of each class among labelled training pixels; None weighs all classes alike.
+
+    Raises:
+        OptionError: The recipe adjusts logits, and this model has no biases that do.
     """
 
     class_weights: Tensor
@@ -48,6 +52,16 @@ class SegmentationModule(TrainingModule[SegmentationRecipe]):
         if class_shares is not None:
             weights = torch.tensor(class_shares, dtype=torch.float32) ** -recipe.loss.class_power
         self.register_buffer("class_weights", weights / weights.mean())
+        self._offsets: Tensor | None = None
+        if recipe.loss.logit_adjustment and class_shares is not None:
+            if not isinstance(model, ClassBiased):
+                raise OptionError(
+                    f"{recipe.architecture} has no biases of classes to adjust",
+                    remedy="Leave loss.logit_adjustment at 0.",
+                )
+            model.class_biases()  # refuses before the training, not after it
+            logarithms = torch.tensor(np.log(class_shares), dtype=torch.float32)
+            self._offsets = recipe.loss.logit_adjustment * (logarithms - logarithms.mean())
         self.confusion = MulticlassConfusionMatrix(len(recipe.classes), ignore_index=IGNORE)
 
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
@@ -59,6 +73,14 @@ class SegmentationModule(TrainingModule[SegmentationRecipe]):
         self.log("loss", loss.detach(), prog_bar=True)
         self.log_dict({f"loss/{name}": value for name, value in parts.items()})
         return loss
+
+    def finish(self) -> None:
+        """Adjust the logits of the finished model, where the recipe asks for it."""
+        if self._offsets is not None:
+            assert isinstance(self.model, ClassBiased)
+            with torch.no_grad():
+                for bias in self.model.class_biases():
+                    bias.add_(self._offsets.to(bias))
 
     def validation_step(self, batch: list[Sample], batch_idx: int) -> None:
         """Count predictions on whole tiles."""

@@ -152,7 +152,10 @@ class Whole(Part):
 class LossWeights(Part):
     """Weights of the parts of the loss (see ``engine.training.segmentation.losses``).
 
-    ``auxiliary`` is that of a second map that a model draws in training only, as UperNet does.
+    ``auxiliary`` is that of a second map that a model draws in training only, as UperNet does. Pixels of a class weigh
+    as its share among all labelled ones to the power of minus ``class_power``, which raises the logits of rare classes;
+    ``logit_adjustment`` times the logarithm of the share is added to those of the finished model (Menon et al. 2021,
+    section 4.1), so that an adjustment as large as the power takes back what the weights raised.
     """
 
     tokens: float = 0.5
@@ -161,6 +164,7 @@ class LossWeights(Part):
     sharpness: float = 0.02
     auxiliary: float = 0.4
     class_power: float = 0.25
+    logit_adjustment: float = Field(default=0.0, ge=0)
 
 
 class Measuring(Part):

@@ -36,7 +36,7 @@ class TileSamples(Samples[Tile]):
         self.class_shares: np.ndarray | None = None
         self._wanted: list[np.ndarray] = []
         pieces = any(isinstance(a, Pieces) for a in recipe.augmentation)
-        if pieces or recipe.loss.class_power:
+        if pieces or recipe.loss.class_power or recipe.loss.logit_adjustment:
             shares = [group.class_shares(len(recipe.classes)) for group in sets]
             self.class_shares = total_shares(shares)
             self._wanted = [_wanted(part, self.class_shares) for part in shares]

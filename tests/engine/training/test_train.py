@@ -4,13 +4,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
 import engine.training.train as train_module
 from engine.cli.main import build_app
-from engine.errors import CancelledError, TrainingError
+from engine.errors import CancelledError, OptionError, TrainingError
 from engine.models.checkpoint import read_card
 from engine.models.loaded import load_model
 from engine.training.callbacks import Averaging
@@ -115,6 +116,38 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
     assert parts is not None
     one, two = _weights(whole.checkpoint), _weights(parts.checkpoint)
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_adjusted_logits_take_back_the_weights_of_classes_and_a_resumed_run_has_them_once(
+    recipe_file: Path, tile_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = np.array((0.8, 0.2))  # the tiles are half dark, half bright
+    monkeypatch.setattr("engine.training.segmentation.samples.total_shares", lambda tiles: shares)
+    plain = train(load_recipe(recipe_file), tile_root, tmp_path / "plain")
+    adjusted = load_recipe(recipe_file, ["loss.logit_adjustment=0.25"])
+    first = train(adjusted, tile_root, tmp_path / "adjusted")
+    again = train(adjusted, tile_root, tmp_path / "adjusted")  # nothing is left to train: scored and saved anew
+    assert plain is not None
+    assert first is not None
+    assert again is not None
+    one, two, three = (_weights(run.checkpoint) for run in (plain, first, again))
+    assert all(torch.equal(two[name], three[name]) for name in two)
+    assert [name for name in one if not torch.equal(one[name], two[name])] == ["token_head.bias"]
+    raised = two["token_head.bias"] - one["token_head.bias"]
+    assert float(raised[0] - raised[1]) == pytest.approx(0.25 * np.log(4), abs=1e-5)
+    assert (
+        evaluate(load_model(again.checkpoint), adjusted, tile_root, extras=()).as_card_table()
+        == (again.card.metrics["validation"])
+    )
+
+
+def test_models_without_class_biases_are_refused_before_the_training(
+    recipe_file: Path, tile_root: Path, tmp_path: Path
+) -> None:
+    wrong = load_recipe(recipe_file, ["loss.logit_adjustment=0.25", "config.assignment=published"])
+    with pytest.raises(OptionError, match="logit_adjustment"):
+        train(wrong, tile_root, tmp_path / "out")
+    assert not (tmp_path / "out" / "states").exists()
 
 
 def test_an_interrupted_run_says_how_to_go_on(
