@@ -76,13 +76,21 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, ModelCard]:
     return module.eval(), card
 
 
-def save_checkpoint(path: str | Path, module: nn.Module, card: ModelCard) -> None:
+def round_to_half(module: nn.Module) -> None:
+    """Round a model's weights to what 16 bits can hold, in place; they stay of the type they are."""
+    for value in module.state_dict().values():
+        if value.is_floating_point():
+            value.copy_(value.half())
+
+
+def save_checkpoint(path: str | Path, module: nn.Module, card: ModelCard, *, half: bool = False) -> None:
     """Write a checkpoint; the file appears under its name only when it is whole.
 
     Args:
         path: Where; the suffix is ``.safetensors``.
         module: The model, as ``create(card.architecture, **card.config)`` makes it (not folded), on any device.
         card: Its card; the file's holds the whole configuration, defaults included.
+        half: Whether weights are stored with 16 bits; models are built with 32 whatever their file holds.
 
     Raises:
         CheckpointError: The card describes another model than ``module``, or a weight is not finite.
@@ -100,6 +108,8 @@ def save_checkpoint(path: str | Path, module: nn.Module, card: ModelCard) -> Non
         )
     card = card.model_copy(update={"config": registry.full_config(card.architecture, card.config)})
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in module.state_dict().items()}
+    if half:
+        tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
     with torch.random.fork_rng(devices=[]):
         registry.load_strict(registry.create(card.architecture, **card.config), tensors, where=str(path))
     header = {CARD_KEY: card.model_dump_json(), CHECKSUM_KEY: _checksum(tensors.items())}

@@ -38,6 +38,8 @@ class Recipe(Part):
             starts from chance.
         normalisation: Whether mean and deviation are measured on the training data or those of ImageNet; ``none`` gives
             the model values as ``full_range`` leaves them.
+        stored_as: How the finished model's weights are stored. ``float16`` halves the file; the model is rounded to it
+            before it is scored.
         on_broken: What to do about images that cannot be decoded.
         optimisation: Optimiser and schedule.
         hardware: What to train on.
@@ -53,6 +55,7 @@ class Recipe(Part):
     full_range: float = Field(default=255.0, gt=0)
     start: str | None = None
     normalisation: Literal["measured", "imagenet", "none"] = "measured"
+    stored_as: Literal["float32", "float16"] = "float32"
     on_broken: OnBroken = "stop"
     optimisation: Optimisation
     hardware: Hardware = Hardware()

@@ -24,7 +24,7 @@ from torch import nn
 
 from engine.errors import CancelledError, OptionError, TrainingError
 from engine.models.card import ModelCard, Scaling
-from engine.models.checkpoint import SUFFIX, save_checkpoint
+from engine.models.checkpoint import SUFFIX, round_to_half, save_checkpoint
 from engine.models.detection import Detector
 from engine.models.loaded import LoadedModel
 from engine.models.output import TokenOutput
@@ -157,13 +157,16 @@ def train(
     for state, path in ((found[rest], other), (found[o.keep], out_dir / f"{recipe.name}.safetensors")):
         step = _load_state(module, state)
         module.finish()
+        half = recipe.stored_as == "float16"
+        if half:
+            round_to_half(module.model)
         if step not in scored:
             card = make_card(recipe, module.scaling(), module.model, {})
             loaded = LoadedModel(module.model, card, "").to(trainer.strategy.root_device)
             report = task.score(loaded, samples)
             found_out = {"metrics": {"validation": report.as_card_table()}, **task.card_fields(report)}
             scored[step] = card.model_copy(update=found_out), report
-        save_checkpoint(path, module.model, scored[step][0])
+        save_checkpoint(path, module.model, scored[step][0], half=half)
     return Trained(out_dir / f"{recipe.name}.safetensors", *scored[step], other)
 
 

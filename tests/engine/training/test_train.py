@@ -7,12 +7,13 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from typer.testing import CliRunner
 
 import engine.training.train as train_module
 from engine.cli.main import build_app
 from engine.errors import CancelledError, OptionError, TrainingError
-from engine.models.checkpoint import read_card
+from engine.models.checkpoint import load_checkpoint, read_card
 from engine.models.loaded import load_model
 from engine.training.callbacks import Averaging
 from engine.training.compare import compare
@@ -139,6 +140,23 @@ def test_adjusted_logits_take_back_the_weights_of_classes_and_a_resumed_run_has_
         evaluate(load_model(again.checkpoint), adjusted, tile_root, extras=()).as_card_table()
         == (again.card.metrics["validation"])
     )
+
+
+def test_weights_of_16_bits_are_scored_as_they_are_stored(recipe_file: Path, tile_root: Path, tmp_path: Path) -> None:
+    plain = train(load_recipe(recipe_file), tile_root, tmp_path / "plain")
+    halved = load_recipe(recipe_file, ["stored_as=float16"])
+    small = train(halved, tile_root, tmp_path / "halved")
+    assert plain is not None
+    assert small is not None
+    with safe_open(str(small.checkpoint), framework="pt") as file:
+        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - a handle, not a dict
+    full, loaded = (load_checkpoint(run.checkpoint)[0].state_dict() for run in (plain, small))
+    for name, value in stored.items():
+        assert value.dtype == (torch.float16 if full[name].is_floating_point() else full[name].dtype)
+        assert loaded[name].dtype == full[name].dtype
+        assert torch.equal(loaded[name], full[name].to(value.dtype).to(full[name].dtype))
+    report = evaluate(load_model(small.checkpoint), halved, tile_root, extras=())
+    assert report.as_card_table() == small.card.metrics["validation"]
 
 
 def test_models_without_class_biases_are_refused_before_the_training(
