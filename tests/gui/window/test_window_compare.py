@@ -10,6 +10,7 @@ import rasterio
 from window_parts import WAIT_MS, dialogs, place, write_scene
 
 from engine.errors import CheckpointError
+from engine.models import catalog
 from rs_viewer import tasks
 from rs_viewer.jobs import Context
 
@@ -56,7 +57,7 @@ def fill(dialog, qtbot, pair, model, threshold=0.05):
     dialog.choose_scene(dialog.before, (str(pair[0]),))
     dialog.choose_scene(dialog.after, (str(pair[1]),))
     dialog.modelFileRequested.emit(str(model))
-    qtbot.waitUntil(lambda: dialog.chosen is not None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: dialog.chosen is not None and dialog.chosen.path == model, timeout=WAIT_MS)
     dialog.threshold.setValue(threshold)
 
 
@@ -71,6 +72,15 @@ def compared(window, qtbot, pair, change_model):
     return window
 
 
+@pytest.fixture
+def no_change_model(monkeypatch):
+    """An installation without the shipped model of change."""
+    monkeypatch.setattr(
+        catalog, "list_models", lambda found=catalog.list_models: [m for m in found() if m.card.task != "change"]
+    )
+
+
+@pytest.mark.usefixtures("no_change_model")
 def test_without_a_model_the_dialog_says_how_to_get_one(window, qtbot):
     dialog = ask(window, qtbot)
     assert "lemevit-changes" in dialog.notice.label.text()
