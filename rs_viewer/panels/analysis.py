@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal
+from PySide6.QtCore import QSize, Signal
 from PySide6.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -25,6 +25,7 @@ from PySide6.QtWidgets import (
 
 from rs_viewer.icons import accent_icon, icon
 from rs_viewer.panels.common import MARGIN_PX, Notice, Section, labelled, scrolling, wrapped
+from rs_viewer.panels.model_box import ModelBox
 from rs_viewer.panels.model_card import CardView
 from rs_viewer.panels.run_options import DeviceChooser, RunOptions
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from engine.models.catalog import ModelInfo
 
-OTHER = "other"
 AREA_FILES = "Vector files (*.geojson *.json *.gpkg *.fgb *.shp *.kml *.parquet)"
 PROGRESS_STEPS = 1000
 
@@ -76,13 +76,9 @@ class AnalysisPanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.models: tuple[ModelInfo, ...] = ()
         self._has_scene = False
         self._running = False
-        self.model = QComboBox()
-        self.model.setMinimumContentsLength(12)
-        self.model.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.model.addItem("Looking for models…", None)
+        self.model = ModelBox("Looking for models…")
         self.card = CardView()
         self.device = DeviceChooser()
         self.area = QComboBox()
@@ -163,7 +159,8 @@ class AnalysisPanel(QWidget):
         whole.addLayout(foot)
 
     def _connect(self) -> None:
-        self.model.activated.connect(self._model_chosen)
+        self.model.modelChosen.connect(self._model_shown)
+        self.model.fileRequested.connect(self.modelFileRequested)
         self.area.activated.connect(self._area_chosen)
         self.out_dir.editingFinished.connect(self.changed)
         self.browse.clicked.connect(self._browse)
@@ -189,8 +186,12 @@ class AnalysisPanel(QWidget):
     @property
     def chosen(self) -> ModelInfo | None:
         """The chosen model."""
-        index = self.model.currentData()
-        return self.models[index] if isinstance(index, int) and 0 <= index < len(self.models) else None
+        return self.model.chosen
+
+    @property
+    def models(self) -> tuple[ModelInfo, ...]:
+        """The models to choose from."""
+        return self.model.models
 
     @property
     def wish(self) -> Wish:
@@ -201,41 +202,15 @@ class AnalysisPanel(QWidget):
 
     def show_models(self, models: Sequence[ModelInfo], prefer: str = "") -> None:
         """Fill the list of models and choose ``prefer`` (a name or a path) if it is there."""
-        self.models = tuple(models)
-        with QSignalBlocker(self.model):
-            self.model.clear()
-            for number, info in enumerate(self.models):
-                self.model.addItem(info.card.title, number)
-                self.model.setItemData(number, str(info.path), Qt.ItemDataRole.ToolTipRole)
-            if self.models:
-                self.model.insertSeparator(self.model.count())
-            else:
-                self.model.addItem("No model installed", None)
-            self.model.addItem("Another checkpoint…", OTHER)
-            wanted = [n for n, info in enumerate(self.models) if prefer in (info.name, str(info.path))]
-            self.model.setCurrentIndex(wanted[0] if wanted else 0)
+        self.model.show_models(models, prefer)
         self._model_shown()
 
     def choose_model(self, name_or_path: str) -> bool:
         """Choose a model by name or path; whether it is there."""
-        for number, info in enumerate(self.models):
-            if name_or_path in (info.name, str(info.path)):
-                self.model.setCurrentIndex(number)
-                self._model_shown()
-                return True
-        return False
-
-    def _model_chosen(self) -> None:
-        if self.model.currentData() != OTHER:
+        there = self.model.choose(name_or_path)
+        if there:
             self._model_shown()
-            return
-        with QSignalBlocker(self.model):
-            self.model.setCurrentIndex(0)
-        name, _ = QFileDialog.getOpenFileName(
-            self, "Choose a checkpoint", "", "Checkpoints (*.safetensors);;All files (*)"
-        )
-        if name:
-            self.modelFileRequested.emit(name)
+        return there
 
     def _model_shown(self) -> None:
         card = self.chosen.card if self.chosen else None

@@ -28,6 +28,7 @@ from PySide6.QtWidgets import (
 
 from rs_viewer.icons import accent_icon, icon
 from rs_viewer.panels.common import Notice, labelled, wrapped
+from rs_viewer.panels.model_box import ModelBox
 
 if TYPE_CHECKING:
     from engine.models.catalog import ModelInfo
@@ -92,7 +93,6 @@ class CompareDialog(QDialog):
         self.setWindowTitle("Compare Two Scenes")
         self.setMinimumWidth(LEAST_WIDTH_PX)
         self._rasters, self._folder = rasters, folder
-        self._models: list[ModelInfo] = list(models)
         self._own_folder = False
         self._busy = False
         self._refused = False
@@ -111,7 +111,7 @@ class CompareDialog(QDialog):
         self.swap.setText("⇅")
         self.swap.setToolTip("Exchange the earlier and the later scene")
         self.swap.setAccessibleName("Exchange the earlier and the later scene")
-        self.model = QComboBox()
+        self.model = ModelBox("None installed")
         self.threshold = QDoubleSpinBox()
         self.threshold.setRange(0.0, 0.99)
         self.threshold.setSingleStep(0.05)
@@ -129,9 +129,10 @@ class CompareDialog(QDialog):
         self.start.setDefault(True)
         self.close_button = QPushButton("C&lose")
         self._lay_out()
-        self._fill_models()
+        self.model.show_models(models, empty="None installed")
         self.swap.clicked.connect(self._exchange)
-        self.model.activated.connect(self._model_chosen)
+        self.model.modelChosen.connect(self._tell)
+        self.model.fileRequested.connect(self.modelFileRequested)
         self.threshold.valueChanged.connect(self._tell)
         self.out_dir.textEdited.connect(self._folder_edited)
         self.browse.clicked.connect(self._browse)
@@ -181,8 +182,7 @@ class CompareDialog(QDialog):
     @property
     def chosen(self) -> ModelInfo | None:
         """The chosen model."""
-        index = self.model.currentData()
-        return self._models[index] if isinstance(index, int) else None
+        return self.model.chosen
 
     @property
     def wish(self) -> Comparison | None:
@@ -201,8 +201,8 @@ class CompareDialog(QDialog):
 
     def add_model(self, info: ModelInfo) -> None:
         """Offer a model and choose it."""
-        self._models = [info, *(other for other in self._models if other.path != info.path)]
-        self._fill_models()
+        others = (other for other in self.model.models if other.path != info.path)
+        self.model.show_models((info, *others), empty="None installed")
         self._tell()
 
     def choose_scene(self, box: QComboBox, source: Source) -> None:
@@ -251,29 +251,6 @@ class CompareDialog(QDialog):
                 self.choose_scene(box, tuple(source))
         self._tell()
 
-    def _fill_models(self) -> None:
-        with QSignalBlocker(self.model):
-            self.model.clear()
-            for number, info in enumerate(self._models):
-                self.model.addItem(info.card.title, number)
-                self.model.setItemData(number, str(info.path), Qt.ItemDataRole.ToolTipRole)
-            if not self._models:
-                self.model.addItem("None installed", None)
-            self.model.insertSeparator(self.model.count())
-            self.model.addItem("Another checkpoint…", OTHER)
-
-    def _model_chosen(self) -> None:
-        if self.model.currentData() == OTHER:
-            with QSignalBlocker(self.model):
-                self.model.setCurrentIndex(0)
-            name, _ = QFileDialog.getOpenFileName(
-                self, "Choose a checkpoint", "", "Checkpoints (*.safetensors);;All files (*)"
-            )
-            if name:
-                self.modelFileRequested.emit(name)
-            return
-        self._tell()
-
     def _folder_edited(self) -> None:
         self._own_folder = True
         self._tell()
@@ -290,7 +267,7 @@ class CompareDialog(QDialog):
         self.changed.emit()
 
     def _update(self) -> None:
-        if not self._models:
+        if not self.model.models:
             self.notice.say(NO_MODEL)
         elif self.notice.label.text() == NO_MODEL:
             self.notice.say("")
