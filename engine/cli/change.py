@@ -26,8 +26,11 @@ def change_command(
     after: Annotated[str, typer.Argument(metavar="AFTER", help="The later scene; its grid may be another one.")],
     out: Annotated[Path, typer.Option("--out", help="Analysis folder.")],
     model: Annotated[
-        str, typer.Option(help="A model of change: a name that `rs-engine models` lists, or a checkpoint.")
-    ],
+        str | None,
+        typer.Option(
+            help="A model of change: a name that `rs-engine models` lists, or a checkpoint. The shipped one by default."
+        ),
+    ] = None,
     device: run_flags.Device = "auto",
     window: run_flags.Window = None,
     overlap: run_flags.Overlap = None,
@@ -65,13 +68,14 @@ def change_command(
         min_score=threshold,
         roi=read_region(roi),
     )
+    from engine.models.catalog import DEFAULT_CHANGE_MODEL
     from engine.models.loaded import load_model
     from engine.scene import Scene, pair_scenes
 
     title = f"{Path(before).name} and {Path(after).name}"
     with interruptible() as interrupted, Scene.open(before, crs=crs) as one, Scene.open(after, crs=crs) as two:
         pair = pair_scenes(one, two)
-        loaded = load_model(model)
+        loaded = load_model(model or DEFAULT_CHANGE_MODEL)
         try:
             follow(pair, title, out, loaded, options, overwrite, as_json, interrupted)
         except CancelledError as error:

@@ -21,6 +21,7 @@ from engine.models.checkpoint import PICKLE_SUFFIXES, SUFFIX, read_card
 from engine.resources import resources_dir
 
 DEFAULT_MODEL = "hook-landcover"
+DEFAULT_CHANGE_MODEL = "lemevit-changes"
 
 
 @dataclass(frozen=True, slots=True)
