@@ -41,8 +41,11 @@ def _show(info: ModelInfo) -> None:
     typer.echo(f"  {card.title}")
     typer.echo(f"  {card.task}: {', '.join(cls.name for cls in card.classes)}")
     typer.echo(f"  bands {', '.join(card.bands)}; {resolution}; windows of {card.window_px} pixels")
+    if card.description:
+        typer.echo(f"  {card.description}")
     for split, scores in card.metrics.items():
-        for key, title in (("miou", "mIoU"), ("map_area", "mAP"), ("top1", "top-1")):
+        where = f"the validation split of {card.data}" if split == "validation" else split.replace("_", " ")
+        for key, title in (("miou", "mIoU"), ("map_area", "mAP"), ("top1", "top-1"), ("f1", "F1")):
             if scores.get(key) is not None:
-                typer.echo(f"  {title} {scores[key]:.3f} on the {split} split of {card.data}")
+                typer.echo(f"  {title} {scores[key]:.3f} on {where}")
     typer.echo(f"  licence {card.licence}; {size_text(path_size(info.path))}; {info.path}")

@@ -133,6 +133,18 @@ def save_checkpoint(path: str | Path, module: nn.Module, card: ModelCard, *, hal
         temporary.unlink(missing_ok=True)
 
 
+def is_half(path: str | Path) -> bool:
+    """Whether a checkpoint's weights are stored with 16 bits.
+
+    Raises:
+        CheckpointError: It is no whole checkpoint.
+    """
+    path = Path(path)
+    _header(path)
+    with safe_open(str(path), framework="numpy") as file:
+        return any(file.get_slice(key).get_dtype() == "F16" for key in file.keys())  # noqa: SIM118 - a handle
+
+
 def sha256(path: str | Path) -> str:
     """Hash of a file's bytes, in hexadecimal: a checkpoint's identity."""
     with Path(path).open("rb") as file:

@@ -16,7 +16,7 @@ import torch
 
 from engine.errors import TrainingError
 from engine.models.card import ModelCard, Rival
-from engine.models.checkpoint import load_checkpoint, save_checkpoint
+from engine.models.checkpoint import is_half, load_checkpoint, save_checkpoint
 from engine.models.cost import count_image
 from engine.models.loaded import LoadedModel
 from engine.models.registry import create
@@ -64,7 +64,7 @@ def compare(
 
 
 def write_comparison(path: Path, rows: Sequence[Rival]) -> ModelCard:
-    """Put a table of rivals on a checkpoint's card; its weights stay.
+    """Put a table of rivals on a checkpoint's card; its weights stay, with as many bits as they had.
 
     Raises:
         CheckpointError: The checkpoint cannot be read.
@@ -72,7 +72,7 @@ def write_comparison(path: Path, rows: Sequence[Rival]) -> ModelCard:
     """
     module, card = load_checkpoint(path)
     card = card.model_copy(update={"comparison": tuple(rows)})
-    save_checkpoint(path, module, card)
+    save_checkpoint(path, module, card, half=is_half(path))
     return card
 
 

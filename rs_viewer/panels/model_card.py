@@ -23,8 +23,23 @@ METRIC_NAMES = {
     "mean_accuracy": "mean class accuracy",
     "purity": "region purity",
     "boundary_recall": "boundary recall",
+    "f1": "F1",
+    "iou": "IoU",
+    "batch_f1": "F1 of batches",
+    "best_f1": "best F1",
+    "best_threshold": "at probability",
+    "map_area": "mAP",
+    "map_11": "mAP of 11 points",
+    "best_score": "at score",
 }
-TABLE_NAMES = {"iou": "IoU by class", "accuracy": "Accuracy by class"}
+TABLE_NAMES = {
+    "iou": "IoU by class",
+    "accuracy": "Accuracy by class",
+    "class_iou": "IoU by class",
+    "class_accuracy": "Accuracy by class",
+    "ap_area": "AP by class",
+    "ap_11": "AP of 11 points by class",
+}
 COST_UNITS = {"tokens": "tokens", "parameters_m": "M parameters", "gmac": "GMAC", "images_per_s": "images/s"}
 
 
@@ -34,13 +49,19 @@ def metric_rows(metrics: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
     for split, table in metrics.items():
         singles = _scores(table)
         if singles:
-            rows.append((split.replace("_", " ").capitalize(), ", ".join(singles)))
+            rows.append((_head(split), ", ".join(singles)))
         for name, value in table.items():
             if isinstance(value, dict):
                 parts = [f"{key} {score:.3f}" for key, score in value.items() if isinstance(score, int | float)]
                 if parts:
-                    rows.append((TABLE_NAMES.get(name, name.replace("_", " ").capitalize()), ", ".join(parts)))
+                    rows.append((TABLE_NAMES.get(name, _head(name)), ", ".join(parts)))
     return rows
+
+
+def _head(name: str) -> str:
+    """A key as the beginning of a row; names within it stay as they are written."""
+    text = name.replace("_", " ")
+    return text[:1].upper() + text[1:]
 
 
 def rival_rows(card: ModelCard) -> list[tuple[str, str]]:

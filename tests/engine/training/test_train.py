@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 import engine.training.train as train_module
 from engine.cli.main import build_app
 from engine.errors import CancelledError, OptionError, TrainingError
-from engine.models.checkpoint import load_checkpoint, read_card
+from engine.models.checkpoint import is_half, load_checkpoint, read_card
 from engine.models.loaded import load_model
 from engine.training.callbacks import Averaging
-from engine.training.compare import compare
+from engine.training.compare import compare, write_comparison
 from engine.training.evaluate import evaluate
 from engine.training.recipe import load_recipe
 from engine.training.schedule import learning_rate
@@ -155,6 +155,11 @@ def test_weights_of_16_bits_are_scored_as_they_are_stored(recipe_file: Path, til
         assert value.dtype == (torch.float16 if full[name].is_floating_point() else full[name].dtype)
         assert loaded[name].dtype == full[name].dtype
         assert torch.equal(loaded[name], full[name].to(value.dtype).to(full[name].dtype))
+    size = small.checkpoint.stat().st_size
+    write_comparison(small.checkpoint, ())
+    assert is_half(small.checkpoint)
+    assert not is_half(plain.checkpoint)
+    assert small.checkpoint.stat().st_size == size
     report = evaluate(load_model(small.checkpoint), halved, tile_root, extras=())
     assert report.as_card_table() == small.card.metrics["validation"]
 
