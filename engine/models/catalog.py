@@ -45,7 +45,10 @@ def user_models_dir() -> Path:
 
 
 def list_models(extra_dirs: Iterable[str | Path] = ()) -> list[ModelInfo]:
-    """Shipped models, those in the user's data folder, those in ``extra_dirs``; the first of a name counts."""
+    """Shipped models, those in the user's data folder, those in ``extra_dirs``; the first of a name counts.
+
+    The model that is taken where none is named comes first.
+    """
     models, faults = _scan(tuple(extra_dirs))
     for fault in faults:
         warnings.warn(EngineWarning(f"A model was left out: {fault}"), stacklevel=2)
@@ -106,7 +109,7 @@ def _scan(extra_dirs: tuple[str | Path, ...]) -> tuple[list[ModelInfo], list[Eng
             faults.append(error)
             continue
         found.setdefault(card.name, ModelInfo(card.name, path, card))
-    return list(found.values()), faults
+    return sorted(found.values(), key=lambda info: info.name != DEFAULT_MODEL), faults
 
 
 def _names(models: list[ModelInfo]) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal
-from PySide6.QtGui import QStandardItemModel
+from PySide6.QtCore import QEvent, QSignalBlocker, Qt, Signal
+from PySide6.QtGui import QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QFileDialog, QWidget
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class ModelBox(QComboBox):
         super().__init__(parent)
         self.models: tuple[ModelInfo, ...] = ()
         self._last = 0
+        self._heads: list[QStandardItem] = []
         self.setMinimumContentsLength(12)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.addItem(empty, None)
@@ -59,6 +60,7 @@ class ModelBox(QComboBox):
         tasks = list(dict.fromkeys(info.card.task for info in self.models))
         with QSignalBlocker(self):
             self.clear()
+            self._heads = []
             for task in tasks:
                 if len(tasks) > 1:
                     self._add_head(_HEADS[task])
@@ -90,6 +92,18 @@ class ModelBox(QComboBox):
         font = self.font()
         font.setBold(True)
         head.setFont(font)
+        self._heads.append(head)
+        self._tint()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Follow the theme: what cannot be chosen is too pale to be read by default."""
+        if event.type() == QEvent.Type.PaletteChange:
+            self._tint()
+        super().changeEvent(event)
+
+    def _tint(self) -> None:
+        for head in self._heads:
+            head.setForeground(self.palette().placeholderText())
 
     def _show(self, index: int) -> None:
         self._last = index

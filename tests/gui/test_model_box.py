@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QFileDialog
 
 from rs_viewer.panels.model_box import ModelBox
@@ -55,6 +56,16 @@ def test_models_stand_under_their_tasks(box):
     assert box.chosen is MODELS[3]
     assert not box.choose("nothing")
     assert box.chosen is MODELS[3]
+
+
+def test_headings_follow_the_theme(box):
+    box.show_models(MODELS)
+    for colour in ("#123456", "#abcdef"):
+        palette = box.palette()
+        palette.setColor(QPalette.ColorRole.PlaceholderText, QColor(colour))
+        box.setPalette(palette)
+        assert box.itemData(0, Qt.ItemDataRole.ForegroundRole).color() == QColor(colour)
+        assert box.itemData(1, Qt.ItemDataRole.ForegroundRole) is None
 
 
 def test_one_task_needs_no_heading_and_none_is_said(box):

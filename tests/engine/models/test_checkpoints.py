@@ -247,6 +247,10 @@ def folders(tmp_path, monkeypatch, module):
     return tmp_path
 
 
+def test_the_model_taken_by_default_is_listed_first():
+    assert catalog.list_models()[0].name == catalog.DEFAULT_MODEL
+
+
 def test_catalog_lists_shipped_models_first_and_reports_damage(folders):
     with pytest.warns(EngineWarning, match=r"broken\.safetensors"):
         models = list_models()
