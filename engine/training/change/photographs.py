@@ -7,9 +7,9 @@ an image and from its masks alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -63,13 +63,17 @@ def find_grounds(source: SimulatedSource, root: Path, split: str, on_broken: OnB
     Raises:
         TrainingError: A folder is missing or holds no image of this split, or a town lacks its mask.
     """
+    read = cache(_photograph)  # an image may be ground, bare ground and a town: it is decoded and held once
 
     def photographs(names: Sequence[str]) -> list[np.ndarray]:
-        return [image for name in names for image in _read_all(root / name, source, split, on_broken, _photograph)]
+        return [image for name in names for image in _read_all(root / name, source, split, on_broken, read)]
 
     towns: list[Town] = []
     for part in source.towns:
-        towns += _read_all(root / part.images, source, split, on_broken, partial(_town, source=part, root=root))
+        folder = root / part.masks
+        masks = {path.stem: path for path in list_images(folder)} if folder.is_dir() else {}
+        town = partial(_town, read=read, masks=masks, source=part, folder=folder)
+        towns += _read_all(root / part.images, source, split, on_broken, town)
     return Grounds(photographs(source.folders), photographs(source.bare), towns)
 
 
@@ -99,16 +103,17 @@ def _photograph(path: Path) -> np.ndarray:
     return read_image(path, (1, 2, 3))
 
 
-def _town(path: Path, source: TownSource, root: Path) -> Town:
-    image = _photograph(path)
-    masks = root / source.masks
-    mask = next((one for one in list_images(masks) if one.stem == path.stem), None) if masks.is_dir() else None
+def _town(
+    path: Path, read: Callable[[Path], np.ndarray], masks: Mapping[str, Path], source: TownSource, folder: Path
+) -> Town:
+    mask = masks.get(path.stem)
     if mask is None:
         raise BrokenImageError(
             f"the image {path.stem} lacks its mask",
-            where=masks,
+            where=folder,
             remedy="Complete it, correct `masks`, or leave broken images out with --set on_broken=skip.",
         )
+    image = read(path)
     codes = read_image(mask, (1,))[0]
     if codes.shape != image.shape[1:]:
         (height, width), (rows, cols) = image.shape[1:], codes.shape
