@@ -89,6 +89,7 @@ def _show(options: argparse.Namespace) -> int:
     from PySide6.QtCore import QSettings, QTimer
     from PySide6.QtWidgets import QApplication
 
+    from rs_viewer.garbage import GarbageCollector
     from rs_viewer.main_window import MainWindow
     from rs_viewer.session import Session
     from rs_viewer.tasks import switch_interval
@@ -102,10 +103,12 @@ def _show(options: argparse.Namespace) -> int:
     QApplication.setDesktopFileName("rs-viewer")
     application = QApplication.instance() or QApplication(sys.argv[:1])
     assert isinstance(application, QApplication)
+    collector = GarbageCollector(application)
     picture = getattr(options, "screenshot", None)
     session = Session(QSettings(os.devnull, QSettings.Format.IniFormat) if picture else None)
     theme = Theme(application, "light" if picture else session.scheme)
     window = MainWindow(session, theme)
+    window.catalogue.warm.connect(collector.settle)
     install_hooks(window)
     window.show()
     status = [0]
@@ -120,6 +123,7 @@ def _show(options: argparse.Namespace) -> int:
     elif options.paths:
         QTimer.singleShot(0, lambda: _open_all(window, options.paths))
     status[0] = application.exec() or status[0]
+    collector.stop()
     return status[0]
 
 

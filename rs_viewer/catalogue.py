@@ -33,12 +33,14 @@ class Catalogue(QObject):
         failed: Something cannot be used: title and :class:`Failure`.
         warned: Something the user should know.
         deviceShown: Label and reason of the device that will be used.
+        warm: What a run imports has been imported.
     """
 
     ready = Signal()
     failed = Signal(str, object)
     warned = Signal(str)
     deviceShown = Signal(str, str)
+    warm = Signal()
 
     def __init__(
         self, jobs: Jobs, panel: AnalysisPanel, session: Session, extra: tuple[str, ...], parent: QObject
@@ -109,7 +111,8 @@ class Catalogue(QObject):
         self._panel.device.show_devices(devices)
         self._show_device()
         self._found("devices")
-        self._jobs.submit("Getting the engine ready", tasks.warm_engine, lane="device")
+        job = self._jobs.submit("Getting the engine ready", tasks.warm_engine, lane="device")
+        job.succeeded.connect(lambda _: self.warm.emit())
 
     def _show_device(self) -> None:
         chosen = self._panel.device.chosen

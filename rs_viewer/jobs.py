@@ -6,6 +6,8 @@ Guarantees:
   30 deliveries a second; progress in between is coalesced, results and errors never are.
 * Exactly one of ``succeeded``, ``failed`` and ``cancelled`` fires for a job, then ``ended``.
 * ``Jobs.shutdown`` is the one way out: it cancels everything and joins every thread.
+* No worker thread ever holds a Qt object of its own: it gets a :class:`Task`, and what that closes over is let go on
+  the GUI thread. A ``QObject`` whose last reference went on another thread would be torn down there.
 """
 
 from __future__ import annotations
@@ -85,16 +87,33 @@ class Failure:
         return f"{self.what.rstrip('.')}{place}." + (f" {self.remedy}" if self.remedy else "")
 
 
+class Task:
+    """The part of a job that its thread works on.
+
+    Attributes:
+        title: What it does, for people.
+        work: What to call; let go on the GUI thread when the job has ended.
+        cancel: Set when somebody has asked for the job to stop.
+    """
+
+    __slots__ = ("cancel", "title", "work")
+
+    def __init__(self, title: str, work: Work) -> None:
+        self.title = title
+        self.work: Work | None = work
+        self.cancel = threading.Event()
+
+
 class Context:
     """What a job's function gets: a way to report and to ask whether it should stop."""
 
-    def __init__(self, job: Job, post: Callable[[Job, str, Any], None]) -> None:
-        self._job = job
+    def __init__(self, task: Task, post: Callable[[Task, str, Any], None]) -> None:
+        self._task = task
         self._post = post
 
     def cancelled(self) -> bool:
         """Whether the user has asked for the job to stop."""
-        return self._job.cancel_requested
+        return self._task.cancel.is_set()
 
     def raise_if_cancelled(self) -> None:
         """Stop here if the user has asked for it."""
@@ -103,7 +122,10 @@ class Context:
 
     def report(self, event: object) -> None:
         """Send an event to the GUI thread."""
-        self._post(self._job, "event", event)
+        self._post(self._task, "event", event)
+
+
+Work = Callable[[Context], Any]
 
 
 class Job(QObject):
@@ -122,13 +144,13 @@ class Job(QObject):
     cancelled = Signal()
     ended = Signal()
 
-    def __init__(self, title: str, lane: Lane, asks_on_close: bool) -> None:
+    def __init__(self, task: Task, lane: Lane, asks_on_close: bool) -> None:
         super().__init__()
-        self.title = title
+        self.title = task.title
         self.lane = lane
         self.asks_on_close = asks_on_close
         self.state = JobState.WAITING
-        self._cancel = threading.Event()
+        self._cancel = task.cancel
 
     @property
     def cancel_requested(self) -> bool:
@@ -166,15 +188,12 @@ def coalesce(events: Iterable[object]) -> list[object]:
     return kept
 
 
-Work = Callable[[Context], Any]
-
-
 class _DeviceThread(threading.Thread):
     """Runs device jobs one after the other, for as long as the window lives."""
 
-    def __init__(self, execute: Callable[[Job, Work], None]) -> None:
+    def __init__(self, execute: Callable[[Task], None]) -> None:
         super().__init__(name="device worker")
-        self.inbox: queue.SimpleQueue[tuple[Job, Work] | None] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._execute = execute
 
     def run(self) -> None:
@@ -182,8 +201,8 @@ class _DeviceThread(threading.Thread):
         if sys.platform == "linux":
             # Linux schedules each thread by its own niceness; threads that torch starts from here inherit it.
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), WORKER_NICENESS)
-        while (item := self.inbox.get()) is not None:
-            self._execute(*item)
+        while (task := self.inbox.get()) is not None:
+            self._execute(task)
 
 
 class Jobs(QObject):
@@ -200,10 +219,10 @@ class Jobs(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._messages: deque[tuple[Job, str, Any]] = deque()
+        self._messages: deque[tuple[Task, str, Any]] = deque()
         self._lock = threading.Lock()
         self._wake_sent = False
-        self._jobs: list[Job] = []
+        self._jobs: dict[Task, Job] = {}
         self._last_delivery = 0.0
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -217,7 +236,7 @@ class Jobs(QObject):
     @property
     def active(self) -> list[Job]:
         """Jobs that have not ended."""
-        return list(self._jobs)
+        return list(self._jobs.values())
 
     def submit(self, title: str, work: Work, *, lane: Lane = "files", asks_on_close: bool = False) -> Job:
         """Start ``work`` in the background.
@@ -230,18 +249,18 @@ class Jobs(QObject):
         """
         if self._closed:
             raise RuntimeError("no work starts after shutdown")
-        job = Job(title, lane, asks_on_close)
-        self._jobs.append(job)
+        task = Task(title, work)
+        job = self._jobs[task] = Job(task, lane, asks_on_close)
         if lane == "device":
-            self._thread.inbox.put((job, work))
+            self._thread.inbox.put(task)
         else:
-            self._files.submit(self._execute, job, work)
+            self._files.submit(self._execute, task)
         self.changed.emit()
         return job
 
     def cancel_all(self) -> None:
         """Ask every job to stop."""
-        for job in self._jobs:
+        for job in self._jobs.values():
             job.cancel()
 
     def shutdown(self) -> None:
@@ -259,27 +278,29 @@ class Jobs(QObject):
 
     # On the worker threads ------------------------------------------------------------------------------------------
 
-    def _execute(self, job: Job, work: Work) -> None:
-        context = Context(job, self._post)
-        if job.cancel_requested:
-            self._post(job, "cancelled", None)
+    def _execute(self, task: Task) -> None:
+        if task.cancel.is_set():
+            self._post(task, "cancelled", None)
             return
-        self._post(job, "started", None)
-        try:
-            result = work(context)
-        except CancelledError:
-            self._post(job, "cancelled", None)
-        except EngineError as error:
-            self._post(job, "failed", Failure.of(error))
-        except Exception as error:
-            logger.exception("job %r failed", job.title)
-            self._post(job, "failed", Failure.of(error))
-        else:
-            self._post(job, "succeeded", result)
+        self._post(task, "started", None)
+        self._post(task, *self._outcome(task))
 
-    def _post(self, job: Job, kind: str, payload: Any) -> None:
+    def _outcome(self, task: Task) -> tuple[str, Any]:
+        """Run a task; what it raised is gone, with the frames it held, before anybody is told."""
+        assert task.work is not None  # it is let go when the job has ended
+        try:
+            return "succeeded", task.work(Context(task, self._post))
+        except CancelledError:
+            return "cancelled", None
+        except EngineError as error:
+            return "failed", Failure.of(error)
+        except Exception as error:
+            logger.exception("job %r failed", task.title)
+            return "failed", Failure.of(error)
+
+    def _post(self, task: Task, kind: str, payload: Any) -> None:
         with self._lock:
-            self._messages.append((job, kind, payload))
+            self._messages.append((task, kind, payload))
             wake = not self._wake_sent
             self._wake_sent = True
         if wake:
@@ -299,28 +320,32 @@ class Jobs(QObject):
             self._messages.clear()
             self._wake_sent = False
         self._last_delivery = time.monotonic()
-        events: dict[Job, list[object]] = {}
-        for job, kind, payload in batch:
+        events: dict[Task, list[object]] = {}
+        for task, kind, payload in batch:
             if kind == "event":
-                events.setdefault(job, []).append(payload)
+                events.setdefault(task, []).append(payload)
                 continue
-            self._flush(job, events)
-            self._change(job, kind, payload)
-        for job in list(events):
-            self._flush(job, events)
+            self._flush(task, events)
+            self._change(task, kind, payload)
+        for task in list(events):
+            self._flush(task, events)
 
-    def _flush(self, job: Job, events: dict[Job, list[object]]) -> None:
-        for event in coalesce(events.pop(job, [])):
-            job.reported.emit(event)
+    def _flush(self, task: Task, events: dict[Task, list[object]]) -> None:
+        for event in coalesce(events.pop(task, [])):
+            if task in self._jobs:
+                self._jobs[task].reported.emit(event)
 
-    def _change(self, job: Job, kind: str, payload: Any) -> None:
+    def _change(self, task: Task, kind: str, payload: Any) -> None:
+        job = self._jobs.get(task)
+        if job is None:  # a slot of this delivery has shut everything down
+            return
         if kind == "started":
             job.state = JobState.RUNNING
             job.started.emit()
             return
         job.state = JobState(kind)
-        if job in self._jobs:
-            self._jobs.remove(job)
+        del self._jobs[task]
+        task.work = None
         if kind == "succeeded":
             job.succeeded.emit(payload)
         elif kind == "failed":

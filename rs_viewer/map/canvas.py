@@ -185,7 +185,7 @@ class MapCanvas(QWidget):
     def _layer_removed(self, layer: Layer) -> None:
         self._cache.drop(layer.id)
         self._told = {told for told in self._told if told[0] != layer.id}
-        self._loader.retire(layer.id, layer.close_source)
+        self._loader.retire(layer.id, layer.source_closer())
         self._set_limits()
         if not len(self.layers):
             self._fitted = True

@@ -8,7 +8,7 @@ Layers belong to the GUI thread.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -98,8 +98,9 @@ class Layer(QObject):
             self._visible = bool(visible)
             self.changed.emit()
 
-    def close_source(self) -> None:
-        """Let go of what the layer reads from; called after its last read, maybe on another thread."""
+    def source_closer(self) -> Callable[[], None] | None:
+        """What closes the layer's source after its last read, on another thread: it must not hold a Qt object."""
+        return None
 
 
 class TiledLayer(Layer):
@@ -182,10 +183,9 @@ class SceneLayer(TiledLayer):
         assert isinstance(source, SceneSource)
         return source
 
-    def close_source(self) -> None:
-        """Close the scene if it is the layer's own."""
-        if self._owns_scene:
-            self.scene.close()
+    def source_closer(self) -> Callable[[], None] | None:
+        """Closes the scene if it is the layer's own."""
+        return self.scene.close if self._owns_scene else None
 
 
 class RasterLayer(TiledLayer):
@@ -261,9 +261,9 @@ class RasterLayer(TiledLayer):
         self.edition += 1
         self._use(self._make_source())
 
-    def close_source(self) -> None:
-        """Close the files of the analysis; another layer that reads from it opens them again."""
-        self.analysis.close()
+    def source_closer(self) -> Callable[[], None] | None:
+        """Closes the files of the analysis; another layer that reads from it opens them again."""
+        return self.analysis.close
 
     def _make_source(self) -> TileSource:
         if self.kind == "regions":

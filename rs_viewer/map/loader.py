@@ -116,13 +116,20 @@ class TilePool:
                 if request.layer == layer and touched(request.key):
                     request.stale = True
 
-    def retire(self, layer: int, close: Callable[[], None]) -> None:
-        """Read nothing more for a layer, then close what it reads from (on a thread, if there is one)."""
+    def retire(self, layer: int, close: Callable[[], None] | None) -> None:
+        """Read nothing more for a layer, then close what it reads from (on a thread, if there is one).
+
+        Args:
+            layer: Its number.
+            close: Closes its source, if that is to be closed; it must not hold a Qt object, for it may end on a thread.
+        """
         with self._wake:
             self._queue = deque(r for r in self._queue if r.layer != layer)
             for request in [*self._running.values(), *(r.request for r in self._done)]:
                 if request.layer == layer:
                     request.dropped = True
+            if close is None:
+                return
             if self._threads and not self._closed:
                 self._retired[layer] = close
                 self._wake.notify_all()
@@ -217,8 +224,8 @@ class TileLoader(QObject):
         """Values of a layer have changed: what is being read now may be out of date when it comes."""
         self.pool.mark_stale(layer, touched)
 
-    def retire(self, layer: int, close: Callable[[], None]) -> None:
-        """Read nothing more for a layer, then close what it reads from (off the GUI thread)."""
+    def retire(self, layer: int, close: Callable[[], None] | None) -> None:
+        """Read nothing more for a layer, then close what it reads from (off the GUI thread); see the pool's."""
         self.pool.retire(layer, close)
 
     def close(self) -> None:

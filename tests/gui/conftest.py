@@ -1,6 +1,7 @@
 """Tests of the window run without a screen, and each must leave nothing behind.
 
 After every test: no thread, no running timer, animation or QThread and no widget may be left that was not there before.
+During a test only the GUI thread collects garbage, as in the program (``rs_viewer.garbage``).
 """
 
 from __future__ import annotations
@@ -55,12 +56,14 @@ def nothing_left_behind(qapp):
     threads = set(threading.enumerate())
     kept = list(QApplication.topLevelWidgets())
     widgets = _widgets()
+    gc.disable()
     gc.freeze()  # what is older than the test, all of torch say, is not searched and swept again for each of hundreds
     try:
         yield
         problems = _left_behind(threads, widgets)
     finally:
         gc.unfreeze()
+        gc.enable()
     del kept
     if problems:
         for widget in QApplication.topLevelWidgets():

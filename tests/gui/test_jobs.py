@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -201,3 +202,30 @@ def test_shutdown_cancels_and_joins_everything(qapp, qtbot):
     with pytest.raises(RuntimeError):
         jobs.submit("late", work)
     jobs.deleteLater()
+
+
+@pytest.mark.parametrize("lane", ["device", "files"])
+def test_jobs_and_what_their_work_closes_over_die_on_the_gui_thread(jobs, qtbot, lane):
+    ended_on = []
+
+    def note():
+        ended_on.append(threading.get_ident())
+
+    class Held:
+        """Stands for a dialog that asked for the work."""
+
+    def start(number):
+        held = Held()
+        weakref.finalize(held, note)
+
+        def work(context):
+            if number % 3 == 1:
+                raise OutputError("full", remedy="make room")
+            return held is not None
+
+        weakref.finalize(jobs.submit(str(number), work, lane=lane), note)
+
+    for number in range(60):
+        start(number)
+    qtbot.waitUntil(lambda: len(ended_on) == 120, timeout=10_000)
+    assert set(ended_on) == {threading.main_thread().ident}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -85,6 +86,29 @@ def test_results_of_a_removed_layer_are_dropped_and_its_source_closed_last(qtbot
     qtbot.waitUntil(lambda: order == ["closed"])
     assert len(source.begun) == 2
     assert loader.take() == []
+
+
+def test_a_removed_layer_dies_on_the_gui_thread(qtbot, view):
+    ended_on, closed_on = [], []
+
+    class Watched(FakeScene):
+        def close(self):
+            closed_on.append(threading.get_ident())
+            super().close()
+
+    for number in range(4):
+        layer = SceneLayer(Watched(quadrants(600, 600)), stretch=IDENTITY_STRETCH, name=str(number))
+        weakref.finalize(layer, lambda: ended_on.append(threading.get_ident()))
+        view.layers.add(layer)
+        wait_settled(qtbot, view)
+        view.layers.remove(layer)
+        del layer
+        qtbot.waitUntil(lambda expected=number + 1: len(closed_on) == expected)
+    gc.collect()
+    qtbot.waitUntil(lambda: len(ended_on) == 4)
+    main = threading.main_thread().ident
+    assert set(ended_on) == {main}
+    assert main not in closed_on, "files are closed off the GUI thread"
 
 
 def test_close_waits_for_reads_and_ends_the_threads(loader):
