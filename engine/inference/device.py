@@ -90,6 +90,17 @@ def list_devices() -> list[DeviceInfo]:
     return found
 
 
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether arithmetic in bfloat16 is at least as fast as in float32 there.
+
+    Processors without instructions for it, or without AVX-512 to stand in for them, take some fifty times as long.
+    """
+    if device.type != "cpu":
+        return True
+    there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(there and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def _automatic() -> DeviceInfo:
     absent = _why_no_cuda()
     if absent is not None:

@@ -6,6 +6,7 @@ Guarantees: nothing is read but what :func:`~engine.inference.check.check_run` r
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,9 +18,10 @@ from shapely import box, prepare
 from shapely.geometry.base import BaseGeometry
 
 import engine
+from engine.errors import DeviceWarning
 from engine.inference.change.stage import DEFAULT_THRESHOLD
 from engine.inference.check import RunCheck, check_run
-from engine.inference.device import DeviceInfo, choose_device
+from engine.inference.device import DeviceInfo, choose_device, has_fast_bfloat16
 from engine.inference.events import Event, Started, WarningRaised
 from engine.inference.info import AnalysisInfo, GridFacts, ModelFacts, Resolved, SceneFacts
 from engine.inference.options import AnalysisOptions
@@ -140,6 +142,9 @@ def prepare_run(
     check = check_run(scene, model.card, options)
     roi_px = Roi.from_json(options.roi).on_grid(check.scene.grid) if options.roi is not None else None
     device = choose_device(options.device)
+    if options.precision == "bfloat16" and not has_fast_bfloat16(device.torch_device):
+        slow = DeviceWarning("This processor computes bfloat16 many times slower than float32: choose float32 here.")
+        check = dataclasses.replace(check, warnings=(*check.warnings, slow))
     store = RunStore(out_dir, _describe(scene, model, options, check, device), overwrite=overwrite)
     try:
         active = active_windows(check.plan, roi_px)

@@ -77,7 +77,8 @@ class ModelCard(_Part):
     ``config`` holds the keyword arguments of the architecture, ``metrics`` a table for each split
     (``{"validation": {"miou": …}}``), ``window_px`` and ``overlap_px`` what sliding windows should use; for scenes
     ``window_px`` is what the shorter side of a picture is resized to, and ``gsd_m`` the resolution that it then has.
-    ``started_from`` names the model whose weights training began with, if any.
+    ``started_from`` names the model whose weights training began with, ``taught_by`` one whose answers it learned from
+    beside the labels, if any.
     ``comparison`` is a table of models compared with on equal terms, this one among them.
     """
 
@@ -99,6 +100,7 @@ class ModelCard(_Part):
     token_count: int = Field(ge=1)
     data: str
     started_from: str | None = None
+    taught_by: str | None = None
     metrics: dict[str, dict[str, Any]]
     comparison: tuple[Rival, ...] = ()
     licence: str

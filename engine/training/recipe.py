@@ -72,6 +72,11 @@ class Recipe(Part):
         ]
 
     @property
+    def taught_by(self) -> str | None:
+        """Name or path of a model that teaches beside the labels; tasks that have teachers say which."""
+        return None
+
+    @property
     def class_names(self) -> list[str]:
         """Names of the classes in the order of their codes."""
         return [entry.name for entry in self.classes]

@@ -12,6 +12,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
 
 class Part(BaseModel):
     """A part of a recipe: frozen, without unknown keys."""
@@ -53,7 +55,8 @@ class Optimisation(Part):
         restarts: Warm restarts.
         clip_norm: Largest norm of the gradient; None does not clip.
         ema_decay: Decay of the moving average of the weights that is validated and kept; None keeps none.
-        precision: Arithmetic; ``16-mixed`` scales the loss, so that small gradients do not vanish.
+        precision: Arithmetic; ``16-mixed`` scales the loss, so that small gradients do not vanish. A processor without
+            fast ``bf16-mixed`` trains in float32, and that is said.
         evaluate_every: Epochs between validations.
         keep: Which state the checkpoint of the recipe's name holds: the best on the validation split, or the last,
             where later epochs teach what that split does not ask for. The other is written beside it.
@@ -81,7 +84,7 @@ class Optimisation(Part):
     restarts: tuple[Restart, ...] = ()
     clip_norm: float | None = Field(default=1.0, gt=0)
     ema_decay: float | None = Field(default=0.99, gt=0, lt=1)
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    precision: Precision = "bf16-mixed"
     evaluate_every: int = Field(default=1, ge=1)
     keep: Literal["best", "last"] = "best"
     checkpoint_every: int = Field(default=0, ge=0)

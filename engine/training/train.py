@@ -23,6 +23,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import nn
 
 from engine.errors import CancelledError, OptionError, TrainingError
+from engine.inference.device import has_fast_bfloat16
 from engine.models.card import ModelCard, Scaling
 from engine.models.checkpoint import SUFFIX, round_to_half, save_checkpoint
 from engine.models.detection import Detector
@@ -33,10 +34,11 @@ from engine.training.callbacks import Averaging, EpochCheckpoints, EpochSeeds, P
 from engine.training.module import TrainingModule
 from engine.training.recipe import Recipe
 from engine.training.report import Report
+from engine.training.settings import Precision
 from engine.training.start import start_from
 from engine.training.task import find_task
 
-_IDENTITY = ("task", "architecture", "config", "classes", "bands", "start")
+_IDENTITY = ("task", "architecture", "config", "classes", "bands", "start", "teacher")
 """What may not change between the start of a run and its resumption."""
 
 
@@ -72,7 +74,7 @@ def train(
         data_root: The folder that the recipe's data folders lie in.
         out_dir: Logs, states and checkpoints go here.
         fresh: Start anew even where an earlier run can be continued.
-        tell: Is told which weights the training starts from.
+        tell: Is told which weights the training starts from, and where it computes otherwise than the recipe says.
 
     Returns:
         What is left; None on every process but the first of a run on several devices.
@@ -80,13 +82,14 @@ def train(
     Raises:
         TrainingError: The data is not there or does not fit the recipe, or the folder holds a run of another model.
         OptionError: The architecture has no such configuration.
-        ModelNotFoundError: The model to start from is not there.
+        ModelNotFoundError: The model to start from or to learn from is not there.
         CancelledError: The user interrupted the run.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # one bar is enough to read
     L.seed_everything(recipe.optimisation.seed, workers=True, verbose=False)
     if recipe.hardware.threads:
         torch.set_num_threads(recipe.hardware.threads)
+    precision = _precision(recipe, tell)
     task = find_task(recipe.task)
     model = build_model(recipe)
     states = out_dir / "states"
@@ -126,7 +129,7 @@ def train(
         strategy=recipe.hardware.strategy,
         sync_batchnorm=recipe.hardware.sync_batchnorm,
         max_steps=data.budget.steps,
-        precision=o.precision,
+        precision=precision,
         gradient_clip_val=o.clip_norm,
         check_val_every_n_epoch=o.evaluate_every,
         callbacks=[*callbacks, LearningRateMonitor("step"), ProgressBar(data.budget)],
@@ -168,6 +171,20 @@ def train(
             scored[step] = card.model_copy(update=found_out), report
         save_checkpoint(path, module.model, scored[step][0], half=half)
     return Trained(out_dir / f"{recipe.name}.safetensors", *scored[step], other)
+
+
+def _precision(recipe: Recipe, tell: Callable[[str], None] | None) -> Precision:
+    """The recipe's arithmetic, or float32 where the processor would take many times as long for bfloat16."""
+    wanted = recipe.optimisation.precision
+    given = recipe.hardware.accelerator
+    on_cpu = given == "cpu" or (
+        given == "auto" and not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    )
+    if wanted != "bf16-mixed" or not on_cpu or has_fast_bfloat16(torch.device("cpu")):
+        return wanted
+    if tell is not None:
+        tell("Trains in float32: this processor computes bfloat16 many times slower.")
+    return "32-true"
 
 
 def build_model(recipe: Recipe) -> nn.Module:
@@ -212,9 +229,14 @@ def make_card(recipe: Recipe, scaling: Scaling, model: nn.Module, metrics: dict[
             "scaling": scaling,
             "token_count": _token_count(model, len(recipe.bands), text.window_px, 2 if recipe.task == "change" else 1),
             "metrics": metrics,
-            "started_from": None if recipe.start is None else Path(recipe.start).name.removesuffix(SUFFIX),
+            "started_from": _model_name(recipe.start),
+            "taught_by": _model_name(recipe.taught_by),
         }
     )
+
+
+def _model_name(name_or_path: str | None) -> str | None:
+    return None if name_or_path is None else Path(name_or_path).name.removesuffix(SUFFIX)
 
 
 def _token_count(model: nn.Module, bands: int, window_px: int, dates: int) -> int:
@@ -247,7 +269,7 @@ def _remember(recipe: Recipe, out_dir: Path, *, resumed: bool) -> None:
     now = recipe.model_dump(mode="json")
     if resumed and path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
-        changed = [key for key in _IDENTITY if before.get(key) != now[key]]
+        changed = [key for key in _IDENTITY if before.get(key) != now.get(key)]
         if changed:
             raise TrainingError(
                 f"the run in this folder differs from the recipe in {' and '.join(changed)}",

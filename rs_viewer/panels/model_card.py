@@ -156,6 +156,7 @@ class CardView(QFrame):
             *rival_rows(card),
             ("Data", card.data),
             ("Started from", card.started_from or ""),
+            ("Taught by", card.taught_by or ""),
             ("Licence", card.licence),
             ("Source", card.source),
         ]

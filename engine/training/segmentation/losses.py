@@ -15,6 +15,7 @@ from torch import Tensor
 
 from engine.models.output import TokenOutput
 from engine.training.segmentation.recipe import LossWeights
+from engine.training.segmentation.teacher import Taught
 from engine.training.segmentation.tiles import IGNORE
 
 EDGE_SOFTNESS = 0.06
@@ -22,7 +23,12 @@ EDGE_SOFTNESS = 0.06
 
 
 def segmentation_loss(
-    output: TokenOutput, images: Tensor, labels: Tensor, class_weights: Tensor, weights: LossWeights
+    output: TokenOutput,
+    images: Tensor,
+    labels: Tensor,
+    class_weights: Tensor,
+    weights: LossWeights,
+    taught: Taught | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of a segmenter.
 
@@ -32,6 +38,7 @@ def segmentation_loss(
         labels: ``[B, H, W]`` class codes, 255 ignored.
         class_weights: ``[K]`` weights of the classes.
         weights: Weights of the parts.
+        taught: What a teacher says of the images.
 
     Returns:
         The weighted sum and its parts, detached.
@@ -42,6 +49,9 @@ def segmentation_loss(
     logits = output.logits_at(height, width) if maps is None else maps.logits
     parts = {"map": F.cross_entropy(logits.float(), labels, class_weights, ignore_index=IGNORE)}
     scale = {"map": 1.0}
+    if taught is not None:
+        parts["teacher"] = taught.loss(logits.float())
+        scale = {"map": 1.0 - taught.share, "teacher": taught.share}
     if through is not None and maps is not None:
         drawn = _at_pixels(through, output.upsample, (height, width))
         parts["tokens"] = F.cross_entropy(drawn.float(), labels, class_weights, ignore_index=IGNORE)

@@ -19,6 +19,7 @@ from engine.training.module import TrainingModule
 from engine.training.segmentation.losses import segmentation_loss
 from engine.training.segmentation.recipe import SegmentationRecipe
 from engine.training.segmentation.scores import Scores, scores_from_confusion
+from engine.training.segmentation.teacher import Teacher
 from engine.training.segmentation.tiles import IGNORE
 from engine.training.settings import Budget
 
@@ -32,6 +33,7 @@ class SegmentationModule(TrainingModule[SegmentationRecipe]):
         scaling: How inputs are normalised.
         budget: The run in steps.
         class_shares: ``[K]`` share of each class among labelled training pixels; None weighs all classes alike.
+        teacher: What the model learns from beside the labels.
 
     Raises:
         OptionError: The recipe adjusts logits, and this model has no biases that do.
@@ -46,12 +48,14 @@ class SegmentationModule(TrainingModule[SegmentationRecipe]):
         scaling: Scaling,
         budget: Budget,
         class_shares: np.ndarray | None,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__(model, recipe, scaling, budget)
         weights = torch.ones(len(recipe.classes))
         if class_shares is not None:
             weights = torch.tensor(class_shares, dtype=torch.float32) ** -recipe.loss.class_power
         self.register_buffer("class_weights", weights / weights.mean())
+        self._teacher = teacher
         self._offsets: Tensor | None = None
         if recipe.loss.logit_adjustment and class_shares is not None:
             if not isinstance(model, ClassBiased):
@@ -67,9 +71,9 @@ class SegmentationModule(TrainingModule[SegmentationRecipe]):
     def training_step(self, batch: Sample, batch_idx: int) -> Tensor:
         """One optimiser step."""
         images, labels = batch
-        loss, parts = segmentation_loss(
-            self.model(self.normalise(images)), images, labels, self.class_weights, self.recipe.loss
-        )
+        taught = None if self._teacher is None else self._teacher.about(images)
+        output = self.model(self.normalise(images))
+        loss, parts = segmentation_loss(output, images, labels, self.class_weights, self.recipe.loss, taught)
         self.log("loss", loss.detach(), prog_bar=True)
         self.log_dict({f"loss/{name}": value for name, value in parts.items()})
         return loss

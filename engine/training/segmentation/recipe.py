@@ -167,6 +167,20 @@ class LossWeights(Part):
     logit_adjustment: float = Field(default=0.0, ge=0)
 
 
+class TeacherChoice(Part):
+    """A finished model that teaches beside the labels (see ``engine.training.segmentation.teacher``).
+
+    Attributes:
+        model: A model's name or the path of its checkpoint; of the same classes and bands.
+        share: How much of the loss of the map is the teacher's; the rest is that of the labels.
+        temperature: What logits are divided by: higher ones make more of what is unlikely.
+    """
+
+    model: str
+    share: float = Field(default=0.5, gt=0, le=1)
+    temperature: float = Field(default=1.0, gt=0)
+
+
 class Measuring(Part):
     """How tiles are shown to a model that is scored on them.
 
@@ -188,6 +202,7 @@ class SegmentationRecipe(Recipe):
         augmentation: How samples are made; of those whose epoch has come, the last counts.
         loss: Weights of the loss.
         measuring: How tiles are scored.
+        teacher: A model to learn from beside the labels; None learns from these alone.
     """
 
     task: Literal["segmentation"] = "segmentation"
@@ -195,3 +210,9 @@ class SegmentationRecipe(Recipe):
     augmentation: tuple[Annotated[Pieces | Whole, Field(discriminator="kind")], ...] = Field(min_length=1)
     loss: LossWeights = LossWeights()
     measuring: Measuring = Measuring()
+    teacher: TeacherChoice | None = None
+
+    @property
+    def taught_by(self) -> str | None:
+        """Name or path of the teacher."""
+        return None if self.teacher is None else self.teacher.model

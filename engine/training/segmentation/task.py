@@ -20,6 +20,7 @@ from engine.training.segmentation.recipe import SegmentationRecipe
 from engine.training.segmentation.region_scores import evaluate_regions, region_figures
 from engine.training.segmentation.samples import MeasuredTiles, TileSamples
 from engine.training.segmentation.scores import scores_from_confusion
+from engine.training.segmentation.teacher import find_teacher
 from engine.training.segmentation.tiles import IGNORE, load_split
 from engine.training.splits import TRAIN, VALIDATION
 from engine.training.task import ExtraMeasure, Figures, Task
@@ -58,7 +59,8 @@ class SegmentationTask(Task[SegmentationRecipe]):
     ) -> SegmentationModule:
         """What trains a segmenter."""
         assert isinstance(data.training, TileSamples)
-        return SegmentationModule(model, recipe, scaling, data.budget, data.training.class_shares)
+        shares = data.training.class_shares
+        return SegmentationModule(model, recipe, scaling, data.budget, shares, find_teacher(recipe))
 
     def score(self, model: LoadedModel, samples: Measured, progress: Callable[[float], None] | None = None) -> Report:
         """The table of the HOOK paper: mIoU, mAcc, aAcc and each class."""

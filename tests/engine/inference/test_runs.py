@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from inference_fakes import ConstantModel, PlainBuilder, PointwiseModel, loaded, make_card, smooth_noise, write_scene
 
-from engine.inference import AnalysisOptions, analyse, open_analysis, pipeline
-from engine.inference.events import Finished, Started, StripWritten, WindowDone
+from engine.errors import DeviceWarning
+from engine.inference import AnalysisOptions, analyse, open_analysis, pipeline, preparing
+from engine.inference.events import Finished, Started, StripWritten, WarningRaised, WindowDone
 from engine.scene import Scene
 
 
@@ -179,3 +180,16 @@ def test_final_files(tmp_path: Path, plain_regions) -> None:
     assert sum(s.pixels for s in shares) == 700 * 1200
     assert sum(s.area_m2 for s in shares) == pytest.approx(700 * 1200 * 16, rel=2e-3)
     assert sum(s.share for s in shares) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("precision", "fast", "warned"), [("bfloat16", False, 1), ("bfloat16", True, 0), ("float32", False, 0)]
+)
+def test_a_processor_without_bfloat16_says_what_that_costs(
+    tmp_path, plain_regions, monkeypatch, precision, fast, warned
+) -> None:
+    monkeypatch.setattr(preparing, "has_fast_bfloat16", lambda device: fast)
+    path = write_scene(tmp_path / "scene.tif", smooth_noise((3, 40, 40)))
+    events = run(path, loaded(PointwiseModel(), make_card(window=32, overlap=0)), tmp_path / "out", precision=precision)
+    said = [e.warning for e in events if isinstance(e, WarningRaised)]
+    assert sum(isinstance(w, DeviceWarning) and "bfloat16" in w.message for w in said) == warned
