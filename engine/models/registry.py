@@ -45,6 +45,7 @@ _BUILT_IN = {
     "patch_segmenter": "engine.models.patch:PatchSegmenter",
     "quadformer_classifier": "engine.models.quadformer:QuadformerClassifier",
     "quadformer_segmenter": "engine.models.quadformer:QuadformerSegmenter",
+    "unet_segmenter": "engine.models.unet:UnetSegmenter",
     "upernet_lemevit_base": "engine.models.upernet:UperNetLemevit",
     "upernet_lemevit_small": "engine.models.upernet:UperNetLemevit",
     "upernet_lemevit_tiny": "engine.models.upernet:UperNetLemevit",

@@ -58,14 +58,19 @@ class PatchTokenizer(Tokenizer):
     def forward(self, images: Tensor) -> Tokens:
         """Tokenize ``[B, C, H, W]``; the assignment has a cell for every patch, ``ceil(H / patch_size)`` rows."""
         grid = self.proj(pad_to_multiple(images, self.patch_size)).permute(0, 2, 3, 1)
-        b, h, w, _ = grid.shape
         if self.pos_embed is not None:
-            grid = grid + position_grid(self.pos_embed, self.edge, h, w, self.interpolation)
-        claims = torch.eye(h * w, device=grid.device).view(1, h * w, h, w).expand(b, -1, -1, -1)
-        return Tokens(grid.reshape(b, h * w, -1), claims)
+            grid = grid + position_grid(self.pos_embed, self.edge, *grid.shape[1:3], self.interpolation)
+        return cell_tokens(grid)
 
     def sequence(self, tokens: Tensor) -> Tensor:
         """What a transformer reads: the tokens ``[B, N, D]``, behind the class token where there is one."""
         if self.cls_token is None:
             return tokens
         return torch.cat((self.cls_token.to(tokens.dtype).expand(len(tokens), -1, -1), tokens), dim=1)
+
+
+def cell_tokens(grid: Tensor) -> Tokens:
+    """Every cell of a grid ``[B, h, w, D]`` as a token that claims this cell and no other."""
+    b, h, w, _ = grid.shape
+    claims = torch.eye(h * w, device=grid.device).view(1, h * w, h, w).expand(b, -1, -1, -1)
+    return Tokens(grid.reshape(b, h * w, -1), claims)

@@ -16,6 +16,7 @@ UPERNET = {"depths": (1, 1, 1, 1, 1), "widths": (16, 16, 32, 32, 32), "head_dim"
 MODELS = {
     "hook_competitive_segmenter": COMPETITIVE,
     "patch_segmenter": GATHERED,
+    "unet_segmenter": {"widths": (4, 8)},
     "upernet_lemevit_tiny": UPERNET,
 }
 
