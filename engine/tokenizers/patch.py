@@ -59,7 +59,8 @@ class PatchTokenizer(Tokenizer):
         """Tokenize ``[B, C, H, W]``; the assignment has a cell for every patch, ``ceil(H / patch_size)`` rows."""
         grid = self.proj(pad_to_multiple(images, self.patch_size)).permute(0, 2, 3, 1)
         if self.pos_embed is not None:
-            grid = grid + position_grid(self.pos_embed, self.edge, *grid.shape[1:3], self.interpolation)
+            _, h, w, _ = grid.shape
+            grid = grid + position_grid(self.pos_embed, self.edge, h, w, self.interpolation)
         return cell_tokens(grid)
 
     def sequence(self, tokens: Tensor) -> Tensor:
