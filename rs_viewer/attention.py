@@ -15,7 +15,8 @@ from PySide6.QtCore import QObject, Signal
 
 from rs_viewer import format as fmt
 from rs_viewer import tasks
-from rs_viewer.jobs import Context, Failure, Latest
+from rs_viewer.jobs import Context, Failure
+from rs_viewer.latest import Latest
 from rs_viewer.panels.tokens import MAP, THUMB_PX, Thumb, TokenSection
 from rs_viewer.parts import Parts
 

@@ -15,7 +15,8 @@ from PySide6.QtCore import QObject, Signal
 
 from rs_viewer import format as fmt
 from rs_viewer.attention import TokenLooks
-from rs_viewer.jobs import Context, Latest
+from rs_viewer.jobs import Context
+from rs_viewer.latest import Latest
 from rs_viewer.panels.bars import Score
 from rs_viewer.panels.facts import Fact
 from rs_viewer.panels.inspector import Inspector

@@ -14,7 +14,8 @@ from PySide6.QtCore import QObject, QStandardPaths, Signal
 from engine.errors import EngineError
 from engine.inference.options import AnalysisOptions
 from rs_viewer import folders, tasks
-from rs_viewer.jobs import Failure, Latest
+from rs_viewer.jobs import Failure
+from rs_viewer.latest import Latest
 from rs_viewer.opening import ALL, RASTERS
 from rs_viewer.panels.compare import CompareDialog, Comparison
 from rs_viewer.parts import Parts, single_shot

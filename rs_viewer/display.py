@@ -8,7 +8,8 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QWidget
 
 from rs_viewer.dialogs import BandsDialog, ShortcutsDialog, about
-from rs_viewer.jobs import Context, Jobs, Latest
+from rs_viewer.jobs import Context, Jobs
+from rs_viewer.latest import Latest
 from rs_viewer.map.layers import Layer, SceneLayer
 
 FIRST_PERCENTS = (2.0, 98.0)

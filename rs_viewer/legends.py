@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject
 
-from rs_viewer.jobs import Jobs, Latest
+from rs_viewer.jobs import Jobs
+from rs_viewer.latest import Latest
 from rs_viewer.panels.legend import LegendPanel
 from rs_viewer.workspace import OpenAnalysis, OpenTree, Workspace
 

@@ -15,7 +15,8 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QColor
 
 from rs_viewer import format as fmt
-from rs_viewer.jobs import Context, Latest
+from rs_viewer.jobs import Context
+from rs_viewer.latest import Latest
 from rs_viewer.map.boxes import BoxLayer
 from rs_viewer.panels.facts import Fact
 from rs_viewer.panels.inspector import Inspector

@@ -16,7 +16,8 @@ from engine.inference.events import Finished, StageChanged, Started, StripWritte
 from engine.inference.options import AnalysisOptions
 from rs_viewer import folders, tasks
 from rs_viewer import format as fmt
-from rs_viewer.jobs import Failure, Job, Latest
+from rs_viewer.jobs import Failure, Job
+from rs_viewer.latest import Latest
 from rs_viewer.map.layers import RasterLayer
 from rs_viewer.panels.analysis import Wish
 from rs_viewer.parts import Parts, single_shot

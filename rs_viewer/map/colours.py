@@ -12,6 +12,10 @@ import numpy as np
 from PySide6.QtGui import QColor, QImage
 
 CLASS_NODATA = 255
+# Named here, on the GUI thread: PySide6 makes such classes when they are first named, and tiles are painted on threads.
+_PREMULTIPLIED = QImage.Format.Format_ARGB32_Premultiplied
+_OPAQUE = QImage.Format.Format_RGB32
+_STRAIGHT = QImage.Format.Format_RGBA8888
 
 # Nine stops of matplotlib's viridis (CC0): readable by colour-blind people and in grey.
 _VIRIDIS = ("#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725")
@@ -106,7 +110,7 @@ def image_of(colours: np.ndarray) -> QImage:
     """An image of its own memory from packed premultiplied colours [H, W]."""
     packed = np.ascontiguousarray(colours, dtype=np.uint32)
     height, width = packed.shape
-    return QImage(packed.data, width, height, width * 4, QImage.Format.Format_ARGB32_Premultiplied).copy()
+    return QImage(packed.data, width, height, width * 4, _PREMULTIPLIED).copy()
 
 
 def image_of_rgba(rgba: np.ndarray) -> QImage:
@@ -114,5 +118,5 @@ def image_of_rgba(rgba: np.ndarray) -> QImage:
     data = np.ascontiguousarray(rgba, dtype=np.uint8)
     height, width = data.shape[:2]
     opaque = bool((data[..., 3] == 255).all())
-    wanted = QImage.Format.Format_RGB32 if opaque else QImage.Format.Format_ARGB32_Premultiplied
-    return QImage(data.data, width, height, width * 4, QImage.Format.Format_RGBA8888).convertToFormat(wanted)
+    wanted = _OPAQUE if opaque else _PREMULTIPLIED
+    return QImage(data.data, width, height, width * 4, _STRAIGHT).convertToFormat(wanted)

@@ -11,7 +11,8 @@ import pytest
 
 from engine.errors import CancelledError, OutputError
 from engine.inference.events import StageChanged, Started, StripWritten, WindowDone
-from rs_viewer.jobs import DELIVERIES_PER_S, Failure, Jobs, JobState, Latest, coalesce
+from rs_viewer.jobs import DELIVERIES_PER_S, Failure, Jobs, JobState, coalesce
+from rs_viewer.latest import Latest
 
 
 @pytest.fixture
