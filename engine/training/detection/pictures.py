@@ -18,7 +18,8 @@ from engine.errors import TrainingError
 from engine.inference.plan import window_starts
 from engine.training.detection.dota import Annotations, read_annotations
 from engine.training.detection.drawn.scenes import DRAWABLE, draw_scene
-from engine.training.detection.recipe import DetectionRecipe, DotaSource, DrawnSource
+from engine.training.detection.listed import find_table, read_table
+from engine.training.detection.recipe import DetectionRecipe, DotaSource, DrawnSource, ListedSource
 from engine.training.images import (
     BrokenImageError,
     OnBroken,
@@ -106,6 +107,11 @@ def load_split(recipe: DetectionRecipe, root: Path, split: str) -> list[ImageSet
             if drawn:
                 sets.append(ImageSet(drawn, (), recipe.on_broken, memory=True))
             continue
+        if isinstance(source, ListedSource):
+            listed = _listed(source, codes, root, split)
+            if listed:
+                sets.append(ImageSet(listed, source.bands, recipe.on_broken, memory=True))
+            continue
         files = _find(source, codes, root, split)
         if source.cut_px is not None and split == TRAIN:
             files = [
@@ -145,6 +151,24 @@ def _find(source: DotaSource, codes: dict[str, int], root: Path, split: str) -> 
         AnnotatedFile(item.path, read_annotations(annotations / f"{item.name}.txt", codes, others=skip))
         for item in chosen
     ]
+
+
+def _listed(source: ListedSource, codes: dict[str, int], root: Path, split: str) -> list[AnnotatedFile]:
+    if split not in source.split.splits:
+        return []
+    folder, table = root / source.folder, find_table(source.table)
+    boxes = read_table(table, codes)
+    missing = [name for name in boxes if not (folder / name).is_file()]
+    if missing:
+        raise TrainingError(
+            f"{len(missing)} of the {len(boxes)} images of {table.name} are not there: {named(missing)}",
+            where=folder,
+            remedy=f"Give the folder that holds {source.folder!r} with --data, or correct the recipe's folders.",
+        )
+    items = [Item((folder / name).stem, folder / name) for name in boxes]
+    objects = dict(zip((item.path for item in items), boxes.values(), strict=True))
+    chosen = [AnnotatedFile(item.path, objects[item.path]) for item in source.split.choose(items, split, folder)]
+    return chosen * source.times if split == TRAIN else chosen
 
 
 def _cut(file: AnnotatedFile, edge: int, overlap: int, on_broken: OnBroken) -> list[AnnotatedFile]:

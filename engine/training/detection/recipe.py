@@ -46,6 +46,27 @@ class DotaSource(Part):
         return self
 
 
+class ListedSource(Part):
+    """Images with boxes in one table, such as those that travel with the program.
+
+    Attributes:
+        kind: ``listed``.
+        table: Name of a table in ``resources/annotations``, or the path of one: CSV with the columns image, class, x1, y1
+            to x4, y4 (corners in pixels). Images that it does not name take no part.
+        folder: Folder below the data folder that names of images start from.
+        bands: 1-based bands to read, in the card's order.
+        split: Which images train and which validate.
+        times: How often each image is drawn in a pass over the training data.
+    """
+
+    kind: Literal["listed"]
+    table: str
+    folder: str
+    bands: tuple[int, ...] = (1, 2, 3)
+    split: SplitRule = TrainOnly()
+    times: int = Field(default=1, ge=1)
+
+
 class DrawnSource(Part):
     """Drawn scenes, made in memory before the training starts; classes that cannot be drawn are not in them.
 
@@ -130,6 +151,8 @@ class DetectionRecipe(Recipe):
     """
 
     task: Literal["detection"]
-    data: tuple[Annotated[DotaSource | DrawnSource, Field(discriminator="kind")], ...] = Field(min_length=1)
+    data: tuple[Annotated[DotaSource | DrawnSource | ListedSource, Field(discriminator="kind")], ...] = Field(
+        min_length=1
+    )
     augmentation: ObjectAugmentation = ObjectAugmentation()
     teaching: Teaching = Teaching()

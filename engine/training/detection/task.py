@@ -38,7 +38,7 @@ class DetectionTask(Task[DetectionRecipe]):
         """Images of a split."""
         images = MeasuredImages(load_split(recipe, root, split))
         if not len(images):
-            known = {name for source in recipe.data if source.kind == "dota" for name in source.split.splits}
+            known = {name for source in recipe.data if source.kind != "drawn" for name in source.split.splits}
             named = ", ".join(sorted(known)) or f"{TRAIN}, {VALIDATION}"
             raise TrainingError(f"the split {split!r} holds no image", where=root, remedy=f"Splits: {named}.")
         return images
