@@ -51,8 +51,8 @@ class ListedSource(Part):
 
     Attributes:
         kind: ``listed``.
-        table: Name of a table in ``resources/annotations``, or the path of one: CSV with the columns image, class, x1, y1
-            to x4, y4 (corners in pixels). Images that it does not name take no part.
+        table: Name of a table in ``resources/annotations``, or the path of one: CSV with the columns image, class, x1,
+            y1 to x4, y4 (corners in pixels). Images that it does not name take no part.
         folder: Folder below the data folder that names of images start from.
         bands: 1-based bands to read, in the card's order.
         split: Which images train and which validate.
