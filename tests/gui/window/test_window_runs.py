@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import sys
 import threading
 
 import pytest
@@ -32,6 +33,13 @@ def start_and_wait_for_a_strip(window, qtbot):
     qtbot.waitUntil(lambda: bool(strips) or not job.active, timeout=WAIT_MS)
     assert job.active, "the run was over before it could be watched"
     return job
+
+
+def test_what_runs_import_is_imported_soon_after_the_start(make_window, qtbot):
+    made = make_window()
+    with qtbot.waitSignal(made.catalogue.warm, timeout=WAIT_MS):
+        pass
+    assert set(tasks.WANTED_SOON) <= set(sys.modules)
 
 
 def test_a_run_ends_with_maps_legend_and_news(opened, qtbot, tmp_path):
