@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -46,16 +47,34 @@ class Averaging(EMAWeightAveraging):
         return {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
 
 
+class LastIsValidated(L.Callback):
+    """Validates the last epoch too where others are passed over, or the best state could never be the last."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """In the last epoch, ask for it."""
+        if trainer.current_epoch + 1 == self._epochs:
+            trainer.check_val_every_n_epoch = 1
+
+
 class EpochSeeds(L.Callback):
-    """Seeds what draws inside the model (dropout) for each epoch, so that a resumed run draws the same."""
+    """Seeds what draws inside the model (dropout) for each epoch, so that a resumed run draws the same.
+
+    It does so before the first step: loaders draw a number of their own, in a resumed run before the epoch begins.
+    """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Seed by the recipe's seed, the epoch and the process."""
-        words = np.random.SeedSequence((self._seed, trainer.current_epoch, trainer.global_rank)).generate_state(2)
-        torch.manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
+        if batch_idx == 0:
+            words = np.random.SeedSequence((self._seed, trainer.current_epoch, trainer.global_rank)).generate_state(2)
+            torch.manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
 
 
 class ProgressBar(RichProgressBar):

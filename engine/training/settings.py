@@ -57,7 +57,7 @@ class Optimisation(Part):
         ema_decay: Decay of the moving average of the weights that is validated and kept; None keeps none.
         precision: Arithmetic; ``16-mixed`` scales the loss, so that small gradients do not vanish. A processor without
             fast ``bf16-mixed`` trains in float32, and that is said.
-        evaluate_every: Epochs between validations.
+        evaluate_every: Epochs between validations; the last epoch is always validated.
         keep: Which state the checkpoint of the recipe's name holds: the best on the validation split, or the last,
             where later epochs teach what that split does not ask for. The other is written beside it.
         checkpoint_every: Epochs between checkpoints kept to look at the training later; 0 keeps none.

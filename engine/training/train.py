@@ -30,7 +30,7 @@ from engine.models.detection import Detector
 from engine.models.loaded import LoadedModel
 from engine.models.output import TokenOutput
 from engine.models.registry import create
-from engine.training.callbacks import Averaging, EpochCheckpoints, EpochSeeds, ProgressBar
+from engine.training.callbacks import Averaging, EpochCheckpoints, EpochSeeds, LastIsValidated, ProgressBar
 from engine.training.module import TrainingModule
 from engine.training.recipe import Recipe
 from engine.training.report import Report
@@ -111,7 +111,7 @@ def train(
     # A keeper of its own: `save_last` writes only when the best changes, and a run must go on from its last epoch.
     last_state = ModelCheckpoint(states, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
     averaging = None if o.ema_decay is None else Averaging(o, data.budget)
-    callbacks: list[L.Callback] = [best_state, last_state, EpochSeeds(o.seed)]
+    callbacks: list[L.Callback] = [best_state, last_state, EpochSeeds(o.seed), LastIsValidated(data.budget.epochs)]
     callbacks += [averaging] if averaging is not None else []
     if o.checkpoint_every:
 
@@ -128,7 +128,9 @@ def train(
         num_nodes=recipe.hardware.nodes,
         strategy=recipe.hardware.strategy,
         sync_batchnorm=recipe.hardware.sync_batchnorm,
-        max_steps=data.budget.steps,
+        # In epochs, the last of which the data cut short: a limit in steps makes Lightning resume inside an epoch that
+        # was not validated, and so see one sample batch twice.
+        max_epochs=data.budget.epochs,
         precision=precision,
         gradient_clip_val=o.clip_norm,
         check_val_every_n_epoch=o.evaluate_every,

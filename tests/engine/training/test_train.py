@@ -1,3 +1,4 @@
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -100,12 +101,15 @@ def test_logs_are_kept_for_reading_and_for_tensorboard(recipe_file: Path, tile_r
     assert list((tmp_path / "out" / "logs" / "tensorboard").rglob("events.out.*"))
 
 
-@pytest.mark.parametrize("averaged", [True, False], ids=["averaged", "plain"])
+@pytest.mark.parametrize(
+    "override",
+    ["optimisation.ema_decay=0.5", "optimisation.ema_decay=null", "optimisation.evaluate_every=5"],
+    ids=["averaged", "plain", "after an epoch that was not validated"],
+)
 def test_a_stopped_run_ends_as_an_uninterrupted_one(
-    recipe_file: Path, tile_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, averaged: bool
+    recipe_file: Path, tile_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str
 ) -> None:
-    overrides = ["optimisation.keep=last", "optimisation.steps=6"]
-    overrides += [] if averaged else ["optimisation.ema_decay=null"]
+    overrides = ["optimisation.keep=last", "optimisation.steps=6", override]
     recipe = load_recipe(recipe_file, overrides)
     whole = train(recipe, tile_root, tmp_path / "whole")
     monkeypatch.setattr(train_module, "ProgressBar", _stopping_at(1, _stop))
@@ -117,6 +121,15 @@ def test_a_stopped_run_ends_as_an_uninterrupted_one(
     assert parts is not None
     one, two = _weights(whole.checkpoint), _weights(parts.checkpoint)
     assert all(torch.equal(one[key], two[key]) for key in one)
+    every = recipe.optimisation.evaluate_every
+    assert _validated(tmp_path / "whole") == ([0, 1, 2] if every == 1 else [2]), "the last epoch is always validated"
+    assert _validated(tmp_path / "parts") == _validated(tmp_path / "whole")
+
+
+def _validated(out: Path) -> list[int]:
+    """Epochs that were validated, over all the runs of a folder."""
+    rows = [row for log in sorted(out.glob("logs/csv/*/metrics.csv")) for row in csv.DictReader(log.open())]
+    return sorted({int(row["epoch"]) for row in rows if row.get("miou")})
 
 
 def test_adjusted_logits_take_back_the_weights_of_classes_and_a_resumed_run_has_them_once(
