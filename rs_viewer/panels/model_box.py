@@ -1,6 +1,8 @@
 """The list of models, those of one task under its name, and at its end the way to another checkpoint.
 
-Guarantees: what is chosen stays chosen while another file is looked for, and when looking for one is given up.
+Guarantees: what is chosen stays chosen while another file is looked for, and when looking for one is given up. Rows are
+named by number, never as ``QStandardItem``: such an object of Python's outlives the row that Qt deletes, and is taken
+for whatever Qt makes next at that address, which crashes.
 """
 
 from __future__ import annotations
@@ -9,13 +11,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QSignalBlocker, Qt, Signal
-from PySide6.QtGui import QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QFileDialog, QWidget
 
 if TYPE_CHECKING:
     from engine.models.catalog import ModelInfo
 
 _OTHER = "other"
+_FLAGS_ROLE = Qt.ItemDataRole.UserRole - 1
+"""Where rows of a combo box keep what one can do with them."""
 _HEADS = {
     "segmentation": "A class for every pixel",
     "classification": "The kind of scene, cell by cell",
@@ -42,7 +45,7 @@ class ModelBox(QComboBox):
         super().__init__(parent)
         self.models: tuple[ModelInfo, ...] = ()
         self._last = 0
-        self._heads: list[QStandardItem] = []
+        self._heads: list[int] = []
         self.setMinimumContentsLength(12)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.addItem(empty, None)
@@ -85,14 +88,12 @@ class ModelBox(QComboBox):
 
     def _add_head(self, text: str) -> None:
         self.addItem(text)
-        items = self.model()
-        assert isinstance(items, QStandardItemModel)
-        head = items.item(self.count() - 1)
-        head.setEnabled(False)
+        row = self.count() - 1
         font = self.font()
         font.setBold(True)
-        head.setFont(font)
-        self._heads.append(head)
+        self.setItemData(row, Qt.ItemFlag.NoItemFlags.value, _FLAGS_ROLE)
+        self.setItemData(row, font, Qt.ItemDataRole.FontRole)
+        self._heads.append(row)
         self._tint()
 
     def changeEvent(self, event: QEvent) -> None:
@@ -102,8 +103,8 @@ class ModelBox(QComboBox):
         super().changeEvent(event)
 
     def _tint(self) -> None:
-        for head in self._heads:
-            head.setForeground(self.palette().placeholderText())
+        for row in self._heads:
+            self.setItemData(row, self.palette().placeholderText(), Qt.ItemDataRole.ForegroundRole)
 
     def _show(self, index: int) -> None:
         self._last = index

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QColor, QPalette
+from PySide6.QtGui import QColor, QPalette, QStandardItem
 from PySide6.QtWidgets import QFileDialog
 
 from rs_viewer.panels.model_box import ModelBox
@@ -66,6 +67,15 @@ def test_headings_follow_the_theme(box):
         box.setPalette(palette)
         assert box.itemData(0, Qt.ItemDataRole.ForegroundRole).color() == QColor(colour)
         assert box.itemData(1, Qt.ItemDataRole.ForegroundRole) is None
+
+
+def test_no_row_is_held_that_qt_may_delete(box):
+    """Qt deletes rows unseen; what Python holds of one would pass for the next thing at that address."""
+    for _ in range(3):
+        box.show_models(MODELS)
+        box.setEnabled(False)
+        box.setEnabled(True)
+    assert not [thing for thing in gc.get_objects() if type(thing) is QStandardItem]
 
 
 def test_one_task_needs_no_heading_and_none_is_said(box):
