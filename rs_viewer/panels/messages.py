@@ -79,6 +79,7 @@ class Messages(QWidget):
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
         self._column.setSpacing(6)
+        self._banners: list[Banner] = []  # not asked of the column: its entries are deleted unseen by Python
         self.setAccessibleName("Messages")
         over.installEventFilter(self)
         self.hide()
@@ -90,7 +91,7 @@ class Messages(QWidget):
         return super().eventFilter(watched, event)
 
     def _place(self) -> None:
-        banners = self._banners()
+        banners = self._banners
         self.setVisible(bool(banners))
         width = min(self._over.width() - 2 * MARGIN_PX, MOST_WIDTH_PX)
         if not banners or width <= 0:
@@ -102,12 +103,7 @@ class Messages(QWidget):
     @property
     def texts(self) -> list[str]:
         """What is being shown, oldest first."""
-        return [banner.text for banner in self._banners()]
-
-    def _banners(self) -> list[Banner]:
-        items = (self._column.itemAt(index) for index in range(self._column.count()))
-        widgets = (item.widget() for item in items if item is not None)
-        return [widget for widget in widgets if isinstance(widget, Banner)]
+        return [banner.text for banner in self._banners]
 
     def warn(self, text: str, action: str = "", slot: Callable[[], object] | None = None) -> None:
         """Show a warning."""
@@ -118,15 +114,18 @@ class Messages(QWidget):
         self._add(Banner(text, "info", action, slot))
 
     def _add(self, banner: Banner) -> None:
-        shown = self._banners()
-        for old in shown:
-            if old.text == banner.text or len(self._banners()) >= MOST_BANNERS:
+        for old in list(self._banners):
+            if old.text == banner.text or len(self._banners) >= MOST_BANNERS:
                 self._drop(old)
         self._column.addWidget(banner)
+        self._banners.append(banner)
         banner.dismissed.connect(lambda: self._drop(banner))
         self._place()
 
     def _drop(self, banner: Banner) -> None:
+        if banner not in self._banners:  # put away already
+            return
+        self._banners.remove(banner)
         self._column.removeWidget(banner)
         banner.hide()
         banner.deleteLater()
@@ -134,12 +133,12 @@ class Messages(QWidget):
 
     def clear(self) -> None:
         """Put all banners away."""
-        for banner in self._banners():
+        for banner in list(self._banners):
             self._drop(banner)
 
     def refresh_icons(self) -> None:
         """Draw the icons anew from the present palette."""
-        for banner in self._banners():
+        for banner in self._banners:
             banner.refresh_icons()
 
 

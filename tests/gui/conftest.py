@@ -1,6 +1,7 @@
 """Tests of the window run without a screen, and each must leave nothing behind.
 
-After every test: no thread, no running timer, animation or QThread and no widget may be left that was not there before.
+After every test: no thread, no running timer, animation or QThread and no widget may be left that was not there before,
+and no Python object of a list's row or a layout's entry.
 During a test only the GUI thread collects garbage, as in the program (``rs_viewer.garbage``).
 """
 
@@ -16,7 +17,8 @@ import pytest
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
 
 from PySide6.QtCore import QAbstractAnimation, QCoreApplication, QEvent, QObject, QThread, QTimer
-from PySide6.QtWidgets import QApplication
+from PySide6.QtGui import QStandardItem
+from PySide6.QtWidgets import QApplication, QLayoutItem, QWidgetItem
 from shiboken6 import isValid
 
 GRACE_S = 3.0
@@ -37,6 +39,14 @@ def _busy_objects() -> set[str]:
         if running:
             found.add(f"{type(thing).__name__} {thing.objectName()!r} of {thing.parent()!r}")
     return found
+
+
+_ROWS = (QStandardItem, QLayoutItem, QWidgetItem)
+
+
+def _held_rows() -> set[str]:
+    """What Python holds of things that Qt makes and deletes unseen: it would pass for the next thing at their address."""
+    return {type(thing).__name__ for thing in gc.get_objects() if type(thing) in _ROWS}
 
 
 def _widgets() -> set[int]:
@@ -83,6 +93,7 @@ def _left_behind(threads: set[threading.Thread], widgets: set[int]) -> str:
         left = {
             "threads": [t.name for t in threading.enumerate() if t not in threads and t.is_alive()],
             "running": sorted(_busy_objects()),
+            "rows": sorted(_held_rows()),
             "widgets": [repr(w) for w in QApplication.topLevelWidgets() if id(w) not in widgets],
         }
         if not any(left.values()) or time.monotonic() > deadline:
