@@ -45,7 +45,7 @@ _ROWS = (QStandardItem, QLayoutItem, QWidgetItem)
 
 
 def _held_rows() -> set[str]:
-    """What Python holds of things that Qt makes and deletes unseen: it would pass for the next thing at their address."""
+    """What Python holds of things that Qt deletes unseen: it would pass for the next thing at their address."""
     return {type(thing).__name__ for thing in gc.get_objects() if type(thing) in _ROWS}
 
 
