@@ -128,8 +128,8 @@ def train(
         num_nodes=recipe.hardware.nodes,
         strategy=recipe.hardware.strategy,
         sync_batchnorm=recipe.hardware.sync_batchnorm,
-        # In epochs, the last of which the data cut short: a limit in steps makes Lightning resume inside an epoch that
-        # was not validated, and so see one sample batch twice.
+        # In epochs, the last of which the data cut short: with a limit in steps, Lightning takes an epoch that was not
+        # validated for an unfinished one when it resumes, and does one step too many in it.
         max_epochs=data.budget.epochs,
         precision=precision,
         gradient_clip_val=o.clip_norm,
