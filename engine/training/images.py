@@ -95,17 +95,19 @@ class Store(Generic[F, T]):
     Args:
         files: Where they are read from.
         on_broken: What to do about images that cannot be decoded.
-        memory: Whether all are decoded now and kept.
+        memory: Whether all are decoded now and kept, each once.
+        times: How often each comes up, one round after the other.
     """
 
-    def __init__(self, files: Iterable[F], on_broken: OnBroken, *, memory: bool) -> None:
+    def __init__(self, files: Iterable[F], on_broken: OnBroken, *, memory: bool, times: int = 1) -> None:
         self.files = list(files)
         self._on_broken: OnBroken = on_broken
         self._kept: list[T] | None = None
         if memory:
             decoded = [self._decoded(file) for file in self.files]
             self.files = [file for file, item in zip(self.files, decoded, strict=True) if item is not None]
-            self._kept = [item for item in decoded if item is not None]
+            self._kept = times * [item for item in decoded if item is not None]
+        self.files = times * self.files
 
     def decode(self, file: F) -> T:
         """Decode one.

@@ -85,8 +85,9 @@ class Recipe(Part):
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
-    A recipe may say ``extends: NAME``, another recipe in its folder: what it does not say itself it takes from there,
-    mappings key by key; ``config`` belongs to the architecture and is taken over only where it is not given at all.
+    A recipe may say ``extends: NAME``, another recipe in its folder or a shipped one: what it does not say itself it
+    takes from there, mappings key by key; ``config`` belongs to the architecture and is taken over only where it is not
+    given at all.
 
     Args:
         path: A YAML file.
@@ -129,8 +130,16 @@ def _extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if base is None:
         return raw
     parent = path.parent / f"{base}.yaml"
+    if parent == path or not parent.exists():
+        parent = shipped_recipes().get(str(base), parent)
     if parent in seen or parent == path:
         raise TrainingError(f"the recipe extends itself through {base!r}", where=path, remedy="Break the circle.")
+    if not parent.exists():
+        raise TrainingError(
+            f"the recipe extends {base!r}, and there is no such recipe",
+            where=path,
+            remedy="Name a recipe beside it, or one that `rs-engine train --list` names.",
+        )
     return _merged(_extended(parent, (*seen, path)), raw)
 
 

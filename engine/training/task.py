@@ -50,6 +50,14 @@ class Task(ABC, Generic[R]):
     default_extras: ClassVar[tuple[str, ...]] = ()
     compared: ClassVar[Mapping[str, Figures]] = {}
 
+    def check(self, recipe: R) -> None:
+        """See that what the recipe names beside its data is there and fits, before the data are read.
+
+        Raises:
+            ModelNotFoundError: A model it names is not there.
+            TrainingError: It is there and does not fit.
+        """
+
     @abstractmethod
     def data(self, recipe: R, root: Path) -> TrainingData:
         """Training and validation data, read and checked.

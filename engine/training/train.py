@@ -96,6 +96,7 @@ def train(
     last = states / "last.ckpt"
     resumed = last.exists() and not fresh
     # Before the data are read, which takes longer than seeing that a name is wrong.
+    task.check(recipe)
     started = None if recipe.start is None or resumed else start_from(model, recipe.start)
     data = task.data(recipe, data_root)
     module = task.module(model, recipe, data, data.measure_scaling())

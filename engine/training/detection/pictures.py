@@ -69,6 +69,7 @@ class ImageSet(Store[AnnotatedFile | AnnotatedImage, AnnotatedImage]):
         bands: 1-based bands to read.
         on_broken: What to do about images that cannot be decoded.
         memory: Whether all are read now and kept.
+        times: How often each comes up.
     """
 
     def __init__(
@@ -78,9 +79,10 @@ class ImageSet(Store[AnnotatedFile | AnnotatedImage, AnnotatedImage]):
         on_broken: OnBroken,
         *,
         memory: bool,
+        times: int = 1,
     ) -> None:
         self._bands = bands
-        super().__init__(files, on_broken, memory=memory)
+        super().__init__(files, on_broken, memory=memory, times=times)
 
     def decode(self, file: AnnotatedFile | AnnotatedImage) -> AnnotatedImage:
         """Read an image.
@@ -110,7 +112,8 @@ def load_split(recipe: DetectionRecipe, root: Path, split: str) -> list[ImageSet
         if isinstance(source, ListedSource):
             listed = _listed(source, codes, root, split)
             if listed:
-                sets.append(ImageSet(listed, source.bands, recipe.on_broken, memory=True))
+                times = source.times if split == TRAIN else 1
+                sets.append(ImageSet(listed, source.bands, recipe.on_broken, memory=True, times=times))
             continue
         files = _find(source, codes, root, split)
         if source.cut_px is not None and split == TRAIN:
@@ -167,8 +170,7 @@ def _listed(source: ListedSource, codes: dict[str, int], root: Path, split: str)
         )
     items = [Item((folder / name).stem, folder / name) for name in boxes]
     objects = dict(zip((item.path for item in items), boxes.values(), strict=True))
-    chosen = [AnnotatedFile(item.path, objects[item.path]) for item in source.split.choose(items, split, folder)]
-    return chosen * source.times if split == TRAIN else chosen
+    return [AnnotatedFile(item.path, objects[item.path]) for item in source.split.choose(items, split, folder)]
 
 
 def _cut(file: AnnotatedFile, edge: int, overlap: int, on_broken: OnBroken) -> list[AnnotatedFile]:

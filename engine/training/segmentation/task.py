@@ -20,7 +20,7 @@ from engine.training.segmentation.recipe import SegmentationRecipe
 from engine.training.segmentation.region_scores import evaluate_regions, region_figures
 from engine.training.segmentation.samples import MeasuredTiles, TileSamples
 from engine.training.segmentation.scores import scores_from_confusion
-from engine.training.segmentation.teacher import find_teacher
+from engine.training.segmentation.teacher import check_teacher, find_teacher
 from engine.training.segmentation.tiles import IGNORE, load_split
 from engine.training.splits import TRAIN, VALIDATION
 from engine.training.task import ExtraMeasure, Figures, Task
@@ -37,6 +37,10 @@ class SegmentationTask(Task[SegmentationRecipe]):
     extras: ClassVar[Mapping[str, ExtraMeasure]] = {"regions": evaluate_regions, "tokens": evaluate_tokens}
     default_extras = ("regions",)
     compared: ClassVar[Mapping[str, Figures]] = {"regions": region_figures}
+
+    def check(self, recipe: SegmentationRecipe) -> None:
+        """The teacher, if it names one."""
+        check_teacher(recipe)
 
     def data(self, recipe: SegmentationRecipe, root: Path) -> TrainingData:
         """Tiles of both splits."""

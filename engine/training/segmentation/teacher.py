@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.errors import TrainingError
+from engine.models.catalog import find_model
 from engine.models.loaded import LoadedModel, load_model
 from engine.training.segmentation.recipe import SegmentationRecipe
 
@@ -71,14 +72,25 @@ def find_teacher(recipe: SegmentationRecipe) -> Teacher | None:
     """The recipe's teacher, None where it names none.
 
     Raises:
+        CheckpointError: Its checkpoint is damaged; and all that :func:`check_teacher` raises.
+    """
+    if recipe.teacher is None:
+        return None
+    check_teacher(recipe)
+    return Teacher(load_model(recipe.teacher.model), recipe)
+
+
+def check_teacher(recipe: SegmentationRecipe) -> None:
+    """See by its card alone whether the recipe's teacher can teach it.
+
+    Raises:
         ModelNotFoundError: There is no such model.
         CheckpointError: Its checkpoint is damaged.
         TrainingError: It is for another task, or tells other classes from other bands.
     """
     if recipe.teacher is None:
-        return None
-    model = load_model(recipe.teacher.model)
-    card = model.card
+        return
+    card = find_model(recipe.teacher.model).card
     if card.task != recipe.task:
         raise TrainingError(
             f"{card.name} is a model for {card.task} and cannot teach {recipe.task}",
@@ -95,4 +107,3 @@ def find_teacher(recipe: SegmentationRecipe) -> Teacher | None:
                 where="teacher",
                 remedy="Name a model of the same classes and bands in the same order.",
             )
-    return Teacher(model, recipe)

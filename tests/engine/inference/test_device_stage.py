@@ -1,5 +1,7 @@
 """Work on the device: scaling, memory that runs out, ranks and token maps, refinement."""
 
+import platform
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from inference_fakes import ConstantModel, PointwiseModel, loaded, make_card, sm
 from engine.errors import CheckpointError, DeviceError, DeviceWarning
 from engine.inference import AnalysisOptions, analyse, choose_device, list_devices, open_analysis
 from engine.inference.blend import StripBlender, rank, token_map
+from engine.inference.device import has_fast_bfloat16
 from engine.inference.events import WarningRaised
 from engine.inference.info import BandScaling
 from engine.inference.pixels import draw_convex, finish_rows
@@ -219,3 +222,23 @@ def test_devices_say_why() -> None:
         assert "No graphics card" in choose_device("auto").reason
         with pytest.raises(DeviceError, match="CUDA cannot be used"):
             choose_device("cuda:0")
+
+
+@pytest.mark.parametrize(
+    ("machine", "stands_in", "native", "fast"),
+    [
+        ("x86_64", True, False, False),  # AVX-512 without the instructions: oneDNN computes it, several times slower
+        ("x86_64", True, True, True),
+        ("x86_64", False, True, False),
+        ("aarch64", True, False, True),
+    ],
+)
+def test_bfloat16_is_fast_where_the_processor_has_instructions_for_it(
+    monkeypatch: pytest.MonkeyPatch, machine: str, stands_in: bool, native: bool, fast: bool
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: stands_in)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: native)
+    assert has_fast_bfloat16(torch.device("cpu")) is fast

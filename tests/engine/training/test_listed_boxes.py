@@ -56,7 +56,9 @@ def test_a_split_is_kept_and_training_images_are_repeated(tmp_path: Path) -> Non
     recipe = recipe_of(table=str(path), times=3, split={"rule": "prefix", "validation": ["v"]})
     (training,) = load_split(recipe, tmp_path, "train")
     (validation,) = load_split(recipe, tmp_path, "validation")
-    assert (len(training), len(validation)) == (6, 1)
+    assert (len(training), len(training.files), len(validation)) == (6, 6, 1)
+    assert training.read(0) is training.read(2), "an image that comes up again is decoded once"
+    assert training.read(0) is not training.read(1)
     read = validation.read(0)
     assert read is not None
     assert (int(read.image.max()), recipe.class_names[read.objects.labels[0]]) == (1, "plane")

@@ -77,10 +77,23 @@ def test_a_recipe_takes_from_another_what_it_does_not_say(recipe_file: Path, tmp
     same = {"data", "augmentation", "optimisation", "classes", "bands", "loss"}
     assert one.model_dump(include=same) == other.model_dump(include=same)
     assert other.card.licence == one.card.licence
+    unknown = tmp_path / "lost.yaml"
+    unknown.write_text("extends: nowhere\n", encoding="utf-8")
+    with pytest.raises(TrainingError, match="extends 'nowhere', and there is no such recipe"):
+        load_recipe(unknown)
     (tmp_path / "circle.yaml").write_text("extends: circle2\n", encoding="utf-8")
     (tmp_path / "circle2.yaml").write_text("extends: circle\n", encoding="utf-8")
     with pytest.raises(TrainingError, match="extends itself"):
         load_recipe(tmp_path / "circle.yaml")
+
+
+@pytest.mark.parametrize("name", ["mine", "hook-landcover"])
+def test_a_recipe_of_ones_own_takes_from_a_shipped_one(tmp_path: Path, name: str) -> None:
+    own = tmp_path / f"{name}.yaml"
+    own.write_text("extends: hook-landcover\noptimisation: {steps: 400, restarts: []}\n", encoding="utf-8")
+    shipped, mine = load_recipe(shipped_recipes()["hook-landcover"]), load_recipe(own)
+    assert mine.optimisation.steps == 400 != shipped.optimisation.steps
+    assert mine.model_dump(exclude={"optimisation"}) == shipped.model_dump(exclude={"optimisation"})
 
 
 def test_an_override_without_a_value_is_refused(recipe_file: Path) -> None:

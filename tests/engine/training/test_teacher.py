@@ -96,6 +96,11 @@ def test_teachers_that_do_not_fit_are_refused(trained: Path, recipe_file: Path, 
         find_teacher(load_recipe(recipe_file, ["teacher={model: nobody}"]))
 
 
+def test_a_teacher_that_is_not_there_is_refused_before_the_data_are_read(recipe_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError):
+        train(load_recipe(recipe_file, ["teacher={model: nobody}"]), tmp_path / "no data", tmp_path / "run")
+
+
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_processor_without_bfloat16_trains_in_float32_and_says_so(
     recipe_file: Path, tile_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast: bool
