@@ -47,6 +47,10 @@ class Annotations:
         return Annotations(self.corners[keep], self.labels[keep], self.difficult[keep])
 
 
+NO_OBJECTS = Annotations(np.zeros((0, 4, 2)), np.zeros(0, np.int64), np.zeros(0, np.bool_))
+"""What is in an image that holds nothing of the classes."""
+
+
 def read_annotations(path: Path, codes: Mapping[str, int], *, others: bool = False) -> Annotations:
     """Read one file of annotations.
 

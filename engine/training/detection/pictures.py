@@ -16,7 +16,7 @@ from rasterio.windows import Window
 
 from engine.errors import TrainingError
 from engine.inference.plan import window_starts
-from engine.training.detection.dota import Annotations, read_annotations
+from engine.training.detection.dota import NO_OBJECTS, Annotations, read_annotations
 from engine.training.detection.drawn.scenes import DRAWABLE, draw_scene
 from engine.training.detection.listed import find_table, read_table
 from engine.training.detection.recipe import DetectionRecipe, DotaSource, DrawnSource, ListedSource
@@ -114,6 +114,9 @@ def load_split(recipe: DetectionRecipe, root: Path, split: str) -> list[ImageSet
             if listed:
                 times = source.times if split == TRAIN else 1
                 sets.append(ImageSet(listed, source.bands, recipe.on_broken, memory=True, times=times))
+            if source.backgrounds and split == TRAIN:
+                bare = [AnnotatedFile(path, NO_OBJECTS) for path in _photographs(source.backgrounds, root)]
+                sets.append(ImageSet(bare, source.bands, recipe.on_broken, memory=True))
             continue
         files = _find(source, codes, root, split)
         if source.cut_px is not None and split == TRAIN:
@@ -206,7 +209,7 @@ def _draw(source: DrawnSource, recipe: DetectionRecipe, root: Path, split: str) 
         raise TrainingError("drawn scenes have three bands", where="drawn", remedy="Name red, green and blue as bands.")
     counts = {TRAIN: (0, source.scenes), VALIDATION: (source.scenes, source.validation)}
     first, count = counts.get(split, (0, 0))
-    folders = [_photographs(root / folder) for folder in source.backgrounds] if count else []
+    folders = [_photographs([folder], root) for folder in source.backgrounds] if count else []
     codes = np.array([recipe.class_names.index(name) for name in able], np.int64)
     scenes = []
     for seed in range(source.first_seed + first, source.first_seed + first + count):
@@ -220,12 +223,17 @@ def _draw(source: DrawnSource, recipe: DetectionRecipe, root: Path, split: str) 
     return scenes
 
 
-def _photographs(folder: Path) -> list[Path]:
-    found = list_images(folder) if folder.is_dir() else []
-    if not found:
-        raise TrainingError(
-            "there are no photographs to draw on", where=folder, remedy="Correct `backgrounds` of the data source."
-        )
+def _photographs(folders: Sequence[str], root: Path) -> list[Path]:
+    found = []
+    for folder in folders:
+        here = list_images(root / folder) if (root / folder).is_dir() else []
+        if not here:
+            raise TrainingError(
+                "there are no photographs",
+                where=root / folder,
+                remedy="Correct `backgrounds` of the data source.",
+            )
+        found += here
     return found
 
 

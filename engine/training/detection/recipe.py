@@ -57,6 +57,8 @@ class ListedSource(Part):
         bands: 1-based bands to read, in the card's order.
         split: Which images train and which validate.
         times: How often each image is drawn in a pass over the training data.
+        backgrounds: Folders of photographs below the data folder that hold nothing of the classes; each photograph is
+            drawn once in a pass, so that what is no object is learned from real ground too.
     """
 
     kind: Literal["listed"]
@@ -65,6 +67,7 @@ class ListedSource(Part):
     bands: tuple[int, ...] = (1, 2, 3)
     split: SplitRule = TrainOnly()
     times: int = Field(default=1, ge=1)
+    backgrounds: tuple[str, ...] = ()
 
 
 class DrawnSource(Part):
@@ -98,6 +101,8 @@ class ObjectAugmentation(Part):
     Attributes:
         crop_px: Edge of a sample.
         scale: Smallest and largest zoom; drawn evenly in its logarithm.
+        beyond: What lies beyond an image that is smaller than the piece cut from it: ``grey``, or ``others``, further
+            images side by side with it.
         centred: Share of samples that are laid round an object; the others lie anywhere.
         flip: Chance of a mirrored sample.
         vertical_flip: Chance of one upside down.
@@ -113,6 +118,7 @@ class ObjectAugmentation(Part):
 
     crop_px: int = Field(default=1024, ge=32)
     scale: tuple[float, float] = (1.0, 1.0)
+    beyond: Literal["grey", "others"] = "grey"
     centred: float = Field(default=0.7, ge=0, le=1)
     flip: float = Field(default=0.5, ge=0, le=1)
     vertical_flip: float = Field(default=0.5, ge=0, le=1)

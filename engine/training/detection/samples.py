@@ -16,6 +16,7 @@ from engine.models.detection import Objects
 from engine.models.rotated.boxes import boxes_of, upright
 from engine.models.rotated.overlap import clipped_area, quad_areas
 from engine.training.data import Measured, Sample, Samples
+from engine.training.detection.boards import Another, lay_out
 from engine.training.detection.dota import Annotations
 from engine.training.detection.pictures import AnnotatedImage, ImageSet
 from engine.training.detection.recipe import DetectionRecipe, ObjectAugmentation
@@ -46,16 +47,37 @@ class ObjectSamples(Samples[AnnotatedImage]):
         return None if read is None else read.image
 
     def __getitem__(self, index: int) -> Sample:
-        read = self.readable(self.turn(index))
-        return make_sample(self.chance(index), read, self._recipe.augmentation, self._recipe.full_range)
+        how = self._recipe.augmentation
+        another = self._another if how.beyond == "others" else None
+        return make_sample(
+            self.chance(index), self.readable(self.turn(index)), how, self._recipe.full_range, another=another
+        )
+
+    def _another(self, rng: np.random.Generator) -> AnnotatedImage:
+        return self.readable(int(rng.integers(self.stored_count)))
 
 
 def make_sample(
-    rng: np.random.Generator, picture: AnnotatedImage, how: ObjectAugmentation, full_range: float
+    rng: np.random.Generator,
+    picture: AnnotatedImage,
+    how: ObjectAugmentation,
+    full_range: float,
+    *,
+    another: Another | None = None,
 ) -> Sample:
-    """A piece of an image and its objects: cut out, zoomed, flipped, turned, with changed colours."""
+    """A piece of an image and its objects: cut out, zoomed, flipped, turned, with changed colours.
+
+    Args:
+        rng: What everything random comes from.
+        picture: The image.
+        how: How.
+        full_range: Stored value that becomes 1.
+        another: Draws what lies beyond an image that is smaller than the piece; None leaves grey there.
+    """
     zoom = math.exp(rng.uniform(math.log(how.scale[0]), math.log(how.scale[1])))
     cut = round(how.crop_px / zoom)
+    if another is not None:
+        picture = lay_out(rng, picture, another, cut, how.visible)
     height, width = picture.image.shape[1:]
     top, left = _place(rng, picture.objects, (height, width), cut, how.centred)
     image = _cut(picture.image, top, left, cut)

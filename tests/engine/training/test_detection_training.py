@@ -18,6 +18,7 @@ from engine.models import load_model
 from engine.models.detection import Detections
 from engine.models.rotated.boxes import boxes_of, canonical, corners_of
 from engine.models.rotated.overlap import matched_iou
+from engine.training.detection.boards import lay_out
 from engine.training.detection.dota import DOTA_CLASSES, Annotations, write_annotations
 from engine.training.detection.pictures import AnnotatedImage, load_split
 from engine.training.detection.recipe import DetectionRecipe, ObjectAugmentation
@@ -121,6 +122,42 @@ def test_boxes_follow_their_pixels_through_every_change() -> None:
         if len(known.boxes) == 4:
             assert (bright & ~covered).sum() < 0.02 * bright.sum() + 12
     assert seen > 60
+
+
+def test_boards_keep_scale_and_boxes() -> None:
+    """Every image of a board lies there as it is, and its objects with it; a large image stays alone."""
+    first, large = (AnnotatedImage(*draw(seed, size=size)) for seed, size in ((1, 60), (2, 90)))
+    rng = np.random.default_rng(0)
+    assert lay_out(rng, large, lambda _: first, 90, 0.5) is large
+    board = lay_out(rng, first, lambda _: large, 130, 0.5)
+    assert board.image.shape == (3, 180, 180)
+    cells = [board.image[:, top : top + 60, left : left + 60] for top in (0, 60, 120) for left in (0, 60, 120)]
+    assert sum(np.array_equal(cell, first.image) for cell in cells) == 1
+    assert len(board.objects) > len(first.objects)
+    for outline, label in zip(board.objects.corners, board.objects.labels, strict=True):
+        middle = outline.mean(axis=0)
+        inner = middle + 0.5 * (outline - middle)
+        rows, cols = polygon(inner[:, 1] - 0.5, inner[:, 0] - 0.5, (180, 180))
+        whole = (outline // 60 == outline[0] // 60).all()  # what lies across two cells is cut
+        assert board.image[label, rows, cols].mean() > (200 if whole else 115)
+
+
+def test_what_no_image_fills_is_grey() -> None:
+    first, small = AnnotatedImage(*draw(1, size=60)), AnnotatedImage(*draw(2, size=40))
+    board = lay_out(np.random.default_rng(0), first, lambda _: small, 100, 0.5)
+    assert len(board.objects) == len(first.objects)
+    grey = first.image.mean(axis=(1, 2)).astype(np.uint8)
+    assert (board.image == grey[:, None, None]).all(axis=0).mean() >= 0.75
+
+
+def test_pieces_larger_than_their_image_go_on_with_others(recipe: DetectionRecipe, root: Path) -> None:
+    how = recipe.augmentation.model_copy(update={"crop_px": 128, "scale": (0.5, 0.5), "turn": False, "brightness": 0.0})
+    counts = {}
+    for beyond in ("grey", "others"):
+        chosen = recipe.model_copy(update={"augmentation": how.model_copy(update={"beyond": beyond})})
+        samples = ObjectSamples(chosen, load_split(chosen, root, "train"))
+        counts[beyond] = [int((samples[index][1][:, 5] >= 0).sum()) for index in range(4)]
+    assert min(counts["others"]) > max(counts["grey"])
 
 
 def test_objects_hardly_in_the_sample_do_not_count() -> None:

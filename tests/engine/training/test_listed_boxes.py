@@ -64,6 +64,19 @@ def test_a_split_is_kept_and_training_images_are_repeated(tmp_path: Path) -> Non
     assert (int(read.image.max()), recipe.class_names[read.objects.labels[0]]) == (1, "plane")
 
 
+def test_photographs_without_objects_train_too(tmp_path: Path) -> None:
+    write_images(tmp_path, "a/t1.png", "a/v2.png", "bare/one.png", "bare/two.png")
+    path = table(tmp_path, f"a/t1.png,ship,{BOX}", f"a/v2.png,plane,{BOX}")
+    how = {"table": str(path), "times": 3, "split": {"rule": "prefix", "validation": ["v"]}}
+    recipe = recipe_of(**how, backgrounds=["photographs/bare"])
+    listed, bare = load_split(recipe, tmp_path, "train")
+    assert (len(listed), len(bare)) == (3, 2)
+    assert [len(image.objects) for image in bare] == [0, 0]
+    assert len(load_split(recipe, tmp_path, "validation")) == 1
+    with pytest.raises(TrainingError, match="there are no photographs"):
+        load_split(recipe_of(**how, backgrounds=["photographs/none"]), tmp_path, "train")
+
+
 @pytest.mark.parametrize(
     ("lines", "header", "told"),
     [
