@@ -148,7 +148,3 @@ class WindowPlan:
         """Grid rows ``[start, stop)`` that are final once this row of windows is blended and were not before."""
         last = row_index == self.rows - 1
         return self.row_starts[row_index], self.height if last else self.row_starts[row_index + 1]
-
-    def tail_rows(self, row_index: int) -> int:
-        """Rows that this row of windows covers and a later one covers too."""
-        return self.band_stop(row_index) - self.final_rows(row_index)[1]

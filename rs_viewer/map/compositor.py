@@ -100,11 +100,6 @@ class Compositor:
         spare.sort(key=lambda pair: pair[0])
         return [request for _, request in (*needed, *spare)]
 
-    def sight_of(self, layer: TiledLayer, viewport: Viewport, ratio: float = 1.0) -> TileRange | None:
-        """The tiles a view needs of a layer, None when it shows nothing of it."""
-        sight = self._sight(layer, viewport, ratio, 1)
-        return sight.needed if sight else None
-
     def _sight(self, layer: TiledLayer, viewport: Viewport, ratio: float, sharing: int) -> Sight | None:
         to_screen = viewport.grid_to_screen(layer.transform)
         left, top, right, bottom = to_screen.inverse().box(0, 0, viewport.width, viewport.height)

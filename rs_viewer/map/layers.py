@@ -173,10 +173,6 @@ class SceneLayer(TiledLayer):
         self._bands = bands
         self._use(SceneSource(self.scene, bands, stretch))
 
-    def set_stretch(self, stretch: Stretch | None) -> None:
-        """Show another stretch; None has it computed."""
-        self._use(SceneSource(self.scene, self.bands, stretch))
-
     @property
     def _scene_source(self) -> SceneSource:
         source = self.source
@@ -308,8 +304,3 @@ class ImageOverlay(Layer):
     def image(self) -> QImage:
         """The picture."""
         return self._image
-
-    def set_rgba(self, window: Window, rgba: np.ndarray) -> None:
-        """Show another picture."""
-        self._window, self._image = window, colours.image_of_rgba(rgba)
-        self.changed.emit()

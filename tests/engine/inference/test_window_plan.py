@@ -62,7 +62,6 @@ def test_final_rows_tile_the_grid(width, height, window, share) -> None:
         assert last <= plan.band_stop(row)
         stop = last
     assert stop == height
-    assert plan.tail_rows(plan.rows - 1) == 0
     assert plan.window(plan.rows * plan.cols - 1) == plan.row_windows(plan.rows - 1)[-1]
 
 
