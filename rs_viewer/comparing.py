@@ -158,9 +158,7 @@ class Comparisons(QObject):
             self._opener.make_room(before.grid)
         first = workspace.add_scene(before, tuple(before.sources))
         try:
-            second = workspace.add_scene(after, tuple(after.sources))
-            if before.name == after.name:
-                first.layer.name, second.layer.name = f"{before.name} (earlier)", f"{after.name} (later)"
+            workspace.add_later(first, after)
         except EngineError:
             self.told.emit(
                 f"{after.name} is in another coordinate system and is not on the map; its overlap is compared."

@@ -153,7 +153,7 @@ class Opener(QObject):
         if found.scene is not None:
             scene = self._workspace.add_scene(found.scene, tuple(found.scene.sources))
         if found.after is not None and self._workspace.fits(found.after.grid):
-            self._workspace.add_scene(found.after, tuple(found.after.sources))
+            self._workspace.add_later(scene, found.after)
         elif found.after is not None:
             found.after.close()
         if found.analysis is not None:

@@ -174,6 +174,22 @@ class Workspace(QObject):
         self._mean(item, None)
         return item
 
+    def add_later(self, first: OpenScene | None, after: Scene) -> OpenScene:
+        """Put the later scene of a comparison on the map; two of one name are told apart by their time.
+
+        Args:
+            first: The earlier one, None where it cannot be read.
+            after: The later one.
+
+        Raises:
+            SceneError: Its CRS is not that of the map.
+        """
+        name = after.name
+        second = self.add_scene(after, tuple(after.sources))
+        if first is not None and second is not first and name == first.scene.name:
+            first.layer.name, second.layer.name = f"{name} (earlier)", f"{name} (later)"
+        return second
+
     def _top_of_scenes(self) -> int:
         layers = {item.layer for item in self.scenes}
         return max((self.stack.index(layer) + 1 for layer in self.stack if layer in layers), default=0)

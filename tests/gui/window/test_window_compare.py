@@ -169,6 +169,25 @@ def test_a_comparison_is_reopened_with_both_scenes(compared, qtbot):
     assert compared.workspace.analysis.scene.scene.name == "before"
 
 
+def test_scenes_of_one_name_are_told_apart_when_compared_and_when_reopened(window, qtbot, pair, change_model):
+    same = [path.parent / folder / "place.tif" for path, folder in zip(pair, ("A", "B"), strict=True)]
+    for path, wanted in zip(pair, same, strict=True):
+        wanted.parent.mkdir()
+        path.rename(wanted)
+    dialog = ask(window, qtbot)
+    fill(dialog, qtbot, same, change_model)
+    with qtbot.waitSignal(window.runs.finished, timeout=WAIT_MS):
+        dialog.start.click()
+    qtbot.waitUntil(lambda: not window.jobs.active, timeout=WAIT_MS)
+    names = {"place (earlier)", "place (later)"}
+    assert {item.layer.name for item in window.workspace.scenes} == names
+    path = window.workspace.analysis.path
+    window.workspace.close_all()
+    window.opener.open([str(path)])
+    qtbot.waitUntil(lambda: window.workspace.analysis is not None, timeout=WAIT_MS)
+    assert {item.layer.name for item in window.workspace.scenes} == names
+
+
 def test_an_interrupted_comparison_goes_on(window, qtbot, pair, change_model):
     """Cancelled after its first strip, resumed from the analysis panel with both scenes."""
     from engine.inference.options import AnalysisOptions
