@@ -102,8 +102,8 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     if not (there and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return False
     # oneDNN says yes to any AVX-512, which computes it in float32 with conversions on both sides.
-    intel = platform.machine().lower() in ("x86_64", "amd64")
-    return not intel or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return not x86 or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def _automatic() -> DeviceInfo:

@@ -49,15 +49,19 @@ def lay_out(
         if cell is None:
             continue
         board[:, top : top + height, left : left + width] = cell.image
-        parts.append(
-            Annotations(cell.objects.corners + np.array([left, top]), cell.objects.labels, cell.objects.difficult)
-        )
+        parts.append(cell.objects.moved(left, top))
     objects = Annotations(
         np.concatenate([part.corners for part in parts]),
         np.concatenate([part.labels for part in parts]),
         np.concatenate([part.difficult for part in parts]),
     )
     return AnnotatedImage(board, objects)
+
+
+def mostly_inside(corners: torch.Tensor, height: float, width: float, visible: float) -> torch.Tensor:
+    """``[n]`` which outlines ``[n, 4, 2]`` lie in a picture with at least this share of their area."""
+    frame = upright(corners.new_tensor([[0.0, 0.0, width, height]])).expand(len(corners), 5)
+    return clipped_area(corners, frame) >= visible * quad_areas(corners)
 
 
 def _cell(rng: np.random.Generator, another: Another, height: int, width: int, visible: float) -> AnnotatedImage | None:
@@ -68,9 +72,8 @@ def _cell(rng: np.random.Generator, another: Another, height: int, width: int, v
         if min(room) >= 0:
             top, left = (int(rng.integers(0, free + 1)) for free in room)
             piece = drawn.image[:, top : top + height, left : left + width]
-            corners = drawn.objects.corners - (left, top)
-            cell = upright(torch.tensor([[0.0, 0.0, width, height]], dtype=torch.float64)).expand(len(corners), 5)
-            quads = torch.from_numpy(corners)
-            kept = (clipped_area(quads, cell) >= visible * quad_areas(quads)).numpy()
-            return AnnotatedImage(piece, Annotations(corners, drawn.objects.labels, drawn.objects.difficult).only(kept))
+            objects = drawn.objects.moved(-left, -top)
+            quads = torch.from_numpy(objects.corners)
+            kept = mostly_inside(quads, height, width, visible).numpy()
+            return AnnotatedImage(piece, objects.only(kept))
     return None

@@ -46,6 +46,10 @@ class Annotations:
         """Those where ``keep`` holds."""
         return Annotations(self.corners[keep], self.labels[keep], self.difficult[keep])
 
+    def moved(self, right_px: int, down_px: int) -> Annotations:
+        """The same further right and down."""
+        return Annotations(self.corners + np.array([right_px, down_px]), self.labels, self.difficult)
+
 
 NO_OBJECTS = Annotations(np.zeros((0, 4, 2)), np.zeros(0, np.int64), np.zeros(0, np.bool_))
 """What is in an image that holds nothing of the classes."""

@@ -192,9 +192,8 @@ def _cut(file: AnnotatedFile, edge: int, overlap: int, on_broken: OnBroken) -> l
             bottom, right = min(top + edge, height), min(left + edge, width)
             inside = (low < (right, bottom)).all(axis=1) & (high > (left, top)).all(axis=1)
             if inside.any():
-                part = file.objects.only(inside)
-                moved = Annotations(part.corners - (left, top), part.labels, part.difficult)
-                tiles.append(AnnotatedFile(file.path, moved, Window(left, top, right - left, bottom - top)))
+                part = file.objects.only(inside).moved(-left, -top)
+                tiles.append(AnnotatedFile(file.path, part, Window(left, top, right - left, bottom - top)))
     return tiles
 
 

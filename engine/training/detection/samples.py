@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from engine.models.detection import Objects
-from engine.models.rotated.boxes import boxes_of, upright
-from engine.models.rotated.overlap import clipped_area, quad_areas
+from engine.models.rotated.boxes import boxes_of
+from engine.models.rotated.overlap import quad_areas
 from engine.training.data import Measured, Sample, Samples
-from engine.training.detection.boards import Another, lay_out
+from engine.training.detection.boards import Another, lay_out, mostly_inside
 from engine.training.detection.dota import Annotations
 from engine.training.detection.pictures import AnnotatedImage, ImageSet
 from engine.training.detection.recipe import DetectionRecipe, ObjectAugmentation
@@ -105,10 +105,9 @@ def targets_of(corners: Tensor, labels: Tensor, how: ObjectAugmentation) -> Tens
     if not len(labels):
         return rows
     edge = float(how.crop_px)
-    sample = upright(corners.new_tensor([[0.0, 0.0, edge, edge]])).expand(len(corners), 5)
     area = quad_areas(corners)
     boxes = boxes_of(corners)
-    kept = (clipped_area(corners, sample) >= how.visible * area) & (boxes[:, 2:4].amin(dim=1) >= how.least_px)
+    kept = mostly_inside(corners, edge, edge, how.visible) & (boxes[:, 2:4].amin(dim=1) >= how.least_px)
     kept &= area > 0
     found = torch.cat((boxes[kept], labels[kept, None].to(boxes.dtype)), dim=1)
     largest = area[kept].argsort(descending=True, stable=True)[: how.most_objects]
