@@ -8,7 +8,8 @@ scores could leave the range of float32 the plain kernel is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -20,13 +21,13 @@ from engine.tokenizers.cores import each
 FEWEST_ROWS = 2048
 """Rows from which blocks are worth their overhead."""
 
-LINEAR_ROWS = 1024
+LINEAR_ROWS = 512
 QUERY_ROWS = 1024
-KEY_ROWS = 256
-"""Edges of the blocks: 1024 x 256 scores and what makes them lie in a second-level cache of 2 MiB."""
+KEY_ROWS = 128
+"""Edges of the blocks: 1024 x 128 scores and what makes them lie in a second-level cache of 2 MiB."""
 
-LARGEST_SCORE = 60.0
-"""exp of it, summed over any number of keys and multiplied by values, is far from the end of float32."""
+LARGEST_EXPONENT = 86.0
+"""2 to it, summed over any number of keys and multiplied by values, is far from the end of float32."""
 
 
 def plain(x: Tensor) -> bool:
@@ -68,18 +69,25 @@ class OpenConv(nn.Conv2d):
 
 
 def by_rows(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Apply a function of single rows, keeping their width, to ``[..., D]``; in blocks where that is faster."""
+    """Apply a function of single rows, keeping their width, to ``[..., D]``; in blocks where that is faster.
+
+    ``x`` is given away: the result may lie in its memory, for the system charges dearly for new pages.
+    """
     if not plain(x) or x.numel() < FEWEST_ROWS * x.shape[-1]:
         return function(x)
     rows = x.reshape(-1, x.shape[-1])
-    out = torch.empty_like(rows)
 
     def work(start: int) -> None:
         block = slice(start, start + LINEAR_ROWS)
-        out[block] = function(rows[block])
+        rows[block] = function(rows[block])
 
     each(work, range(0, len(rows), LINEAR_ROWS))
-    return out.view(x.shape)
+    return rows.view(x.shape)
+
+
+def add(x: Tensor, change: Tensor) -> Tensor:
+    """``x + change``; ``change`` is given away as in :func:`by_rows`."""
+    return change.add_(x) if plain(change) else x + change
 
 
 def attends_in_blocks(x: Tensor) -> bool:
@@ -91,7 +99,7 @@ def attention_in_blocks(x: Tensor, qkv: nn.Linear, proj: nn.Linear, heads: int) 
     """Multi-head self-attention over ``[B, N, D]``: projections, softmax over all N, output projection."""
     b, n, d = x.shape
     parts = x.new_empty((3, b, heads, n, d // heads))
-    scale = (d // heads) ** -0.5
+    scale = (d // heads) ** -0.5 / math.log(2)  # 2 ** (x / ln 2) is exp(x)
     starts = [(image, start) for image in range(b) for start in range(0, n, LINEAR_ROWS)]
 
     def project(piece: tuple[int, int]) -> None:
@@ -102,44 +110,60 @@ def attention_in_blocks(x: Tensor, qkv: nn.Linear, proj: nn.Linear, heads: int) 
         parts[1:, image, :, block] = split[1:]
 
     each(project, starts)
-    mixed = x.new_empty((b, n, heads, d // heads))
-    mix(parts[0], parts[1], parts[2], mixed.transpose(1, 2))
-    return by_rows(lambda rows: linear(rows, proj), mixed.flatten(2))
+    mix(*parts)
+    out = parts[1].view(x.shape)  # nobody needs the keys any more
+
+    def join(piece: tuple[int, int]) -> None:
+        image, start = piece
+        block = slice(start, start + LINEAR_ROWS)
+        out[image, block] = linear(parts[0, image, :, block].transpose(0, 1).flatten(1), proj)
+
+    each(join, starts)
+    return out
 
 
-def mix(queries: Tensor, keys: Tensor, values: Tensor, out: Tensor) -> None:
-    """Write ``softmax(queries @ keys^T) @ values`` to ``out``; all are ``[B, heads, N, d]``, queries already scaled.
+def mix(queries: Tensor, keys: Tensor, values: Tensor) -> None:
+    """Put what ``2 ** (queries @ keys^T)``, rows divided by their sums, mixes of ``values`` in place of ``queries``.
 
-    The softmax needs no running maximum where scores cannot leave the range of float32. That is told from the longest
-    query and key, after the mean key is taken off all keys, which moves all scores of a query alike.
+    All are ``[B, heads, N, d]``, queries already scaled; ``keys`` are changed too: their mean is taken off, which moves
+    all exponents of a query alike. There is no running maximum where exponents cannot leave the range of float32, which
+    is told from the longest query and key.
     """
-    centred = keys - keys.mean(dim=2, keepdim=True)
-    largest = (_longest(queries) * _longest(centred)).max()
-    if not bool(largest <= LARGEST_SCORE):
-        out.copy_(F.scaled_dot_product_attention(queries, keys, values, scale=1.0))
+    keys -= keys.mean(dim=2, keepdim=True)
+    largest = (_longest(queries) * _longest(keys)).max()
+    if not bool(largest <= LARGEST_EXPONENT):
+        queries.copy_(F.scaled_dot_product_attention(queries, keys, values, scale=math.log(2)))
         return
     b, heads, n, _ = queries.shape
+    blocks = [[_in_blocks(keys[i, h], values[i, h]) for h in range(heads)] for i in range(b)]
 
     def work(piece: tuple[int, int, int]) -> None:
         image, head, start = piece
         place = image, head, slice(start, start + QUERY_ROWS)
-        _mix_rows(queries[place], centred[image, head], values[image, head], out[place])
+        _mix_rows(queries[place], blocks[image][head])
 
     each(work, [(i, h, start) for i in range(b) for h in range(heads) for start in range(0, n, QUERY_ROWS)])
 
 
-def _mix_rows(queries: Tensor, keys: Tensor, values: Tensor, out: Tensor) -> None:
-    scores = queries.new_empty((len(queries), KEY_ROWS))
-    totals = queries.new_zeros(len(queries))
-    out.zero_()
-    for some_keys, some_values in zip(torch.split(keys, KEY_ROWS), torch.split(values, KEY_ROWS), strict=True):
-        if len(some_keys) < KEY_ROWS:
-            scores = queries.new_empty((len(queries), len(some_keys)))
-        torch.mm(queries, some_keys.T, out=scores)
-        scores.exp_()
-        totals += scores.sum(dim=1)
-        out.addmm_(scores, some_values)
-    out /= totals[:, None]
+def _in_blocks(keys: Tensor, values: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Blocks of keys ``[K, d]`` and their values as columns ``[d, K]``."""
+    return list(zip(torch.split(keys, KEY_ROWS), torch.split(values.T, KEY_ROWS, dim=1), strict=True))
+
+
+def _mix_rows(queries: Tensor, blocks: Sequence[tuple[Tensor, Tensor]]) -> None:
+    from engine.tokenizers.exponential import powers_and_sums  # compiled only where attention is long
+
+    n, d = queries.shape
+    columns = queries.T.contiguous()
+    scores, sums, mixed = queries.new_empty((KEY_ROWS, n)), queries.new_zeros(n), queries.new_zeros((d, n))
+    in_scores, in_sums = scores.numpy(), sums.numpy()
+    for keys, values in blocks:
+        if len(keys) < len(scores):
+            scores, in_scores = scores[: len(keys)], in_scores[: len(keys)]
+        torch.mm(keys, columns, out=scores)
+        powers_and_sums(in_scores, in_sums)
+        mixed.addmm_(values, scores)
+    torch.div(mixed.T, sums[:, None], out=queries)
 
 
 def _longest(rows: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.errors import OptionError
-from engine.tokenizers.blocked import OpenConv, by_rows, plain
+from engine.tokenizers.blocked import OpenConv, add, by_rows, plain
 from engine.tokenizers.cores import each
 from engine.tokenizers.matching import GatheringTokenizer, Perceived
 from engine.tokenizers.padding import pad_to_multiple
@@ -122,7 +122,7 @@ class SemanticBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine seeds; the shape stays."""
-        x = x + self._attend(self.norm1(x))
+        x = add(x, self._attend(self.norm1(x)))
         return by_rows(lambda rows: rows + self.mlp(self.norm2(rows)), x)
 
     def _attend(self, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from engine.errors import OptionError
 from engine.tokenizers.attend import attend
-from engine.tokenizers.blocked import attends_in_blocks, attention_in_blocks, by_rows, linear
+from engine.tokenizers.blocked import add, attends_in_blocks, attention_in_blocks, by_rows, linear
 
 
 class SelfAttention(nn.Module):
@@ -59,5 +59,5 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine tokens; the shape stays."""
-        x = x + self.attn(self.norm1(x))
+        x = add(x, self.attn(self.norm1(x)))
         return by_rows(lambda rows: rows + self.mlp(self.norm2(rows)), x)

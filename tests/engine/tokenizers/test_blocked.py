@@ -1,8 +1,10 @@
 """Blocks against the written-out forms, on any number of threads."""
 
+import math
 import os
 import threading
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,7 @@ from engine.tokenizers import blocked
 from engine.tokenizers.blocked import attention_in_blocks, by_rows, linear, mix, plain
 from engine.tokenizers.competitive import DepthwiseBlock
 from engine.tokenizers.cores import each
+from engine.tokenizers.exponential import powers_and_sums
 from engine.tokenizers.hook import DownsampleConv
 from engine.tokenizers.transformer import Mlp, SelfAttention
 
@@ -90,26 +93,45 @@ def test_blocks_mix_as_the_softmax_does(queries, keys, width, size, offset, edge
     torch.manual_seed(queries + 41 * keys)
     q, k, v = (torch.randn(2, 3, n, width) for n in (queries, keys, keys))
     k = size * k + offset
-    out = torch.empty(2, 3, queries, width)
+    expected = (q.double() @ k.double().transpose(2, 3)).softmax(dim=3) @ v.double()
+    out = q / math.log(2)
     edges = blocked.QUERY_ROWS, blocked.KEY_ROWS
     blocked.QUERY_ROWS, blocked.KEY_ROWS = edge, edge
     try:
         with torch.inference_mode():
-            mix(q, k, v, out)
+            mix(out, k, v)
     finally:
         blocked.QUERY_ROWS, blocked.KEY_ROWS = edges
-    expected = (q.double() @ k.double().transpose(2, 3)).softmax(dim=3) @ v.double()
     assert (out - expected).abs().max() <= 2e-5 * max(1.0, size) * v.abs().max()
+
+
+@settings(max_examples=50)
+@given(rows=st.integers(0, 9), columns=st.integers(0, 70), most=st.floats(0.0, 125.0), seed=st.integers(0, 2**32 - 1))
+def test_powers_are_powers_and_sums_their_sums(rows, columns, most, seed):
+    exponents = np.random.default_rng(seed).uniform(-most, most, (rows, columns)).astype(np.float32)
+    sums = np.ones(columns, np.float32)
+    expected = np.exp2(exponents.astype(np.float64))
+    powers_and_sums(exponents, sums)
+    np.testing.assert_allclose(exponents, expected, rtol=3e-7)
+    np.testing.assert_allclose(sums, 1 + expected.sum(axis=0), rtol=1e-5)
+
+
+def test_powers_of_whole_exponents():
+    exponents = np.arange(-125, 126, dtype=np.float32)[None]
+    expected = np.exp2(exponents)
+    powers_and_sums(exponents, np.zeros(251, np.float32))
+    np.testing.assert_allclose(exponents, expected, rtol=2e-7)
 
 
 def test_scores_beyond_the_range_take_the_plain_kernel():
     torch.manual_seed(0)
     q, v = torch.randn(1, 1, 5, 4), torch.randn(1, 1, 9, 4)
     k = 1e3 * torch.randn(1, 1, 9, 4)
-    out = torch.empty(1, 1, 5, 4)
+    expected = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+    out = q / math.log(2)
     with torch.inference_mode():
-        mix(q, k, v, out)
-    torch.testing.assert_close(out, F.scaled_dot_product_attention(q, k, v, scale=1.0), rtol=1e-3, atol=1e-4)
+        mix(out, k, v)
+    torch.testing.assert_close(out, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_attention_and_rows_in_blocks_are_what_gradients_see(threads):
@@ -118,7 +140,7 @@ def test_attention_and_rows_in_blocks_are_what_gradients_see(threads):
     x = torch.randn(2, blocked.FEWEST_ROWS + 5, 24)
     expected = attention(x), mlp(x)
     with torch.inference_mode():
-        found = attention(x), by_rows(mlp, x)
+        found = attention(x), by_rows(mlp, x.clone())
         torch.testing.assert_close(attention_in_blocks(x, attention.qkv, attention.proj, 3), expected[0])
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
