@@ -125,6 +125,9 @@ def compare_command(
     regions: Annotated[
         bool, typer.Option("--regions", help="Also by the regions of segmenters: purity, boundary recall, number.")
     ] = False,
+    runs: Annotated[
+        bool, typer.Option("--runs", help="Models of one name are runs with several seeds: a row of means, deviations.")
+    ] = False,
     write: Annotated[bool, typer.Option(help="Put the table on the card of every checkpoint given.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a model.")] = False,
 ) -> None:
@@ -149,7 +152,7 @@ def compare_command(
             bars.update(tasks[what], completed=share)
 
         more = ("regions",) if regions else ()
-        rows = compare(loaded, described, data, split, more=more, progress=show)
+        rows = compare(loaded, described, data, split, more=more, join_runs=runs, progress=show)
     for model in models if write else ():
         path = find_model(model).path
         write_comparison(path, rows)
@@ -165,7 +168,7 @@ def print_rivals(rows: Sequence[Rival], title: str) -> None:
     """A row for each model; a column for each where rows would be wider than the screen."""
     console = Console()
     header = ["model", *(key.replace("_", " ") for key in rows[0].figures)]
-    lines = [[row.name, *(str(value) for value in row.figures.values())] for row in rows]
+    lines = [[row.name, *("" if value is None else str(value) for value in row.figures.values())] for row in rows]
     table = _figures_table(title, header, lines)
     if Measurement.get(console, console.options.update(width=10_000), table).maximum > console.width:
         turned = [list(line) for line in zip(header, *lines, strict=True)]

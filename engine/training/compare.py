@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -37,6 +39,7 @@ def compare(
     split: str = "validation",
     *,
     more: Collection[str] = (),
+    join_runs: bool = False,
     progress: Callable[[str, float], None] | None = None,
 ) -> tuple[Rival, ...]:
     """Score and time models.
@@ -47,6 +50,8 @@ def compare(
         data_root: The folder that the recipe's data folders lie in.
         split: The split to score them on.
         more: Figures beyond scores, tokens and cost, by name (``regions``: purity, boundary recall, number).
+        join_runs: Models of one name and architecture are runs with several seeds, and share a row: means,
+            how many ``runs`` there are, and each score's standard deviation over them (``…_sd``, None of a single run).
         progress: Called with a model's name and the share of its scoring done.
 
     Raises:
@@ -60,7 +65,12 @@ def compare(
             remedy=f"There are {', '.join(task.compared) or 'none'}.",
         )
     samples = task.measured(recipe, data_root, split) if more else None
-    return tuple(_rival(model, recipe, data_root, split, more, samples, progress) for model in models)
+    rows: dict[object, list[_Run]] = {}
+    for number, model in enumerate(models):
+        card = model.card
+        row = f"{card.name} {card.architecture} {card.config}" if join_runs else number
+        rows.setdefault(row, []).append(_measure(model, recipe, data_root, split, more, samples, progress))
+    return tuple(_row(runs, join_runs) for runs in rows.values())
 
 
 def write_comparison(path: Path, rows: Sequence[Rival]) -> ModelCard:
@@ -97,7 +107,30 @@ def _inputs(card: ModelCard) -> int:
     return 2 if card.task == "change" else 1
 
 
-def _rival(
+@dataclass(frozen=True)
+class _Run:
+    card: ModelCard
+    split: str
+    scores: dict[str, float]
+    """Figures of training; the rest follow from the architecture, or are the machine's."""
+    costs: dict[str, float | None]
+    images_per_s: float
+    device: str
+
+
+def _row(runs: Sequence[_Run], joined: bool) -> Rival:
+    figures: dict[str, Any] = {"split": runs[0].split, **({"runs": len(runs)} if joined else {})}
+    for name in runs[0].scores:
+        values = [run.scores[name] for run in runs]
+        figures[name] = round(mean(values), 4)
+        if joined:
+            figures[f"{name}_sd"] = round(stdev(values), 4) if len(values) > 1 else None
+    speed = mean(run.images_per_s for run in runs)
+    figures |= {**runs[0].costs, "images_per_s": round(speed, 2), "device": runs[0].device}
+    return Rival(name=runs[0].card.name, note=runs[0].card.title, figures=figures)
+
+
+def _measure(
     model: LoadedModel,
     recipe: Recipe,
     root: Path,
@@ -105,7 +138,7 @@ def _rival(
     more: Collection[str],
     samples: Measured | None,
     progress: Callable[[str, float], None] | None,
-) -> Rival:
+) -> _Run:
     card = model.card
 
     def tell(what: str, share: float) -> None:
@@ -121,15 +154,16 @@ def _rival(
     edge = card.window_px
     with torch.random.fork_rng(devices=[]):  # counted as built, before norms are folded
         plain = create(card.architecture, **card.config).eval()
-    figures: dict[str, Any] = {
-        "split": split,
-        **{key: round(value, 4) for key, value in report.headline.items()},
-        **further,
-        "tokens": card.token_count,
-        "parameters_m": round(sum(p.numel() for p in plain.parameters()) / 1e6, 3),
-        "gmac": round(count_image(plain, len(card.bands), edge, _inputs(card)).total / 1e9, 3),
-        "window_px": edge,
-        "images_per_s": round(images_per_s(model, edge), 2),
-        "device": str(model.device),
-    }
-    return Rival(name=card.name, note=card.title, figures=figures)
+    return _Run(
+        card=card,
+        split=split,
+        scores={**report.headline, **further},
+        costs={
+            "tokens": card.token_count,
+            "parameters_m": round(sum(p.numel() for p in plain.parameters()) / 1e6, 3),
+            "gmac": round(count_image(plain, len(card.bands), edge, _inputs(card)).total / 1e9, 3),
+            "window_px": edge,
+        },
+        images_per_s=images_per_s(model, edge),
+        device=str(model.device),
+    )

@@ -70,7 +70,9 @@ def rival_rows(card: ModelCard) -> list[tuple[str, str]]:
     others: list[tuple[str, str]] = []
     for rival in card.comparison:
         figures = rival.figures
-        parts = _scores({key: value for key, value in figures.items() if key not in (*COST_UNITS, "window_px")})
+        parts = _scores({key: value for key, value in figures.items() if key not in (*COST_UNITS, "window_px", "runs")})
+        if isinstance(runs := figures.get("runs"), int | float) and runs > 1:
+            parts.append(f"mean of {runs:.0f} runs")
         for key, unit in COST_UNITS.items():
             if isinstance(value := figures.get(key), int | float):
                 parts.append(f"{value:.4g} {unit}")
@@ -85,12 +87,19 @@ def rival_rows(card: ModelCard) -> list[tuple[str, str]]:
 
 
 def _scores(figures: dict[str, Any]) -> list[str]:
-    """Shares with three decimals, counts with four digits."""
-    return [
-        f"{METRIC_NAMES.get(name, name.replace('_', ' '))} {fmt.significant(value, 4) if value > 1 else f'{value:.3f}'}"
-        for name, value in figures.items()
-        if isinstance(value, float)
-    ]
+    """Scores, with their deviation over several runs where there is one."""
+    parts = []
+    for name, value in figures.items():
+        if isinstance(value, float) and not name.endswith("_sd"):
+            deviation = figures.get(f"{name}_sd")
+            spread = f" \u00b1 {_figure(deviation)}" if isinstance(deviation, float) else ""
+            parts.append(f"{METRIC_NAMES.get(name, name.replace('_', ' '))} {_figure(value)}{spread}")
+    return parts
+
+
+def _figure(value: float) -> str:
+    """A share with three decimals, a count with four digits."""
+    return fmt.significant(value, 4) if value > 1 else f"{value:.3f}"
 
 
 def resolution_text(card: ModelCard) -> str:

@@ -54,3 +54,12 @@ def test_the_models_it_was_compared_with_come_after_itself(qtbot):
     view.show_card(shown)
     assert "Land cover (twin): mean IoU 0.621" in view.facts.text()
     assert rival_rows(card()) == []
+
+
+def test_runs_with_several_seeds_are_shown_with_their_spread():
+    joined = Rival(name="tree", figures={**FIGURES, "miou": 0.632, "miou_sd": 0.0121, "runs": 3.0})
+    single = Rival(name="twin", figures={**FIGURES, "miou": 0.621, "miou_sd": None, "runs": 1.0})
+    assert rival_rows(card(comparison=(joined, single))) == [
+        ("This model", "mean IoU 0.632 \u00b1 0.012, mean of 3 runs, 64 tokens, 0.933 GMAC, on CPU"),
+        ("Compared with", "twin: mean IoU 0.621, 64 tokens, 0.933 GMAC, on CPU"),
+    ]
