@@ -168,12 +168,16 @@ def print_rivals(rows: Sequence[Rival], title: str) -> None:
     """A row for each model; a column for each where rows would be wider than the screen."""
     console = Console()
     header = ["model", *(key.replace("_", " ") for key in rows[0].figures)]
-    lines = [[row.name, *("" if value is None else str(value) for value in row.figures.values())] for row in rows]
+    lines = [[row.name, *map(_figure, row.figures.values())] for row in rows]
     table = _figures_table(title, header, lines)
     if Measurement.get(console, console.options.update(width=10_000), table).maximum > console.width:
         turned = [list(line) for line in zip(header, *lines, strict=True)]
         table = _figures_table(title, turned[0], turned[1:])
     console.print(table)
+
+
+def _figure(value: float | str | None) -> str:
+    return "" if value is None else value if isinstance(value, str) else f"{value:.6g}"
 
 
 def _figures_table(title: str, header: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
