@@ -98,7 +98,7 @@ def attends_in_blocks(x: Tensor) -> bool:
 def attention_in_blocks(x: Tensor, qkv: nn.Linear, proj: nn.Linear, heads: int) -> Tensor:
     """Multi-head self-attention over ``[B, N, D]``: projections, softmax over all N, output projection."""
     b, n, d = x.shape
-    parts = x.new_empty((3, b, heads, n, d // heads))
+    queries, keys, values = (x.new_empty((b, heads, n, d // heads)) for _ in range(3))
     scale = (d // heads) ** -0.5 / math.log(2)  # 2 ** (x / ln 2) is exp(x)
     starts = [(image, start) for image in range(b) for start in range(0, n, LINEAR_ROWS)]
 
@@ -106,17 +106,17 @@ def attention_in_blocks(x: Tensor, qkv: nn.Linear, proj: nn.Linear, heads: int) 
         image, start = piece
         block = slice(start, start + LINEAR_ROWS)
         split = linear(x[image, block], qkv).view(-1, 3, heads, d // heads).permute(1, 2, 0, 3)
-        torch.mul(split[0], scale, out=parts[0, image, :, block])
-        parts[1:, image, :, block] = split[1:]
+        torch.mul(split[0], scale, out=queries[image, :, block])
+        keys[image, :, block], values[image, :, block] = split[1], split[2]
 
     each(project, starts)
-    mix(*parts)
-    out = parts[1].view(x.shape)  # nobody needs the keys any more
+    mix(queries, keys, values)
+    out = keys.view(x.shape)  # nobody needs the keys any more
 
     def join(piece: tuple[int, int]) -> None:
         image, start = piece
         block = slice(start, start + LINEAR_ROWS)
-        out[image, block] = linear(parts[0, image, :, block].transpose(0, 1).flatten(1), proj)
+        out[image, block] = linear(queries[image, :, block].transpose(0, 1).flatten(1), proj)
 
     each(join, starts)
     return out
