@@ -12,7 +12,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,6 +32,27 @@ def fused_kernel(function: F) -> F:
     Last digits depend on the processor. What is not a number stays so, and sums keep their order.
     """
     return _compiled(function, {"contract", "arcp", "nsz"})
+
+
+def widest_vectors() -> Callable[[], None]:
+    """What a kernel calls, anywhere in its body, to be given the widest vectors there are.
+
+    Compilers keep to half of AVX-512, lest a processor slow down for it. Where the work around is matrix products,
+    which use all of it, the half is lost.
+    """
+    from numba.core import types
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def prefer_widest(typing_context: Any) -> Any:
+        def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            # As the set would, did it know attributes that are strings.
+            set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+            return context.get_dummy_value()
+
+        return types.void(), write
+
+    return cast("Callable[[], None]", prefer_widest)
 
 
 def _compiled(function: F, fastmath: bool | set[str]) -> F:

@@ -24,8 +24,8 @@ TILE = 4
 FEWEST_CHANNELS = 128
 """Channels, on both sides, from which the products saved outweigh the transforms."""
 
-TILES = 256
-"""Tiles that are worked on at once."""
+TILES = 64
+"""Tiles that are worked on at once: few enough for the C library to keep their memory for the next ones."""
 
 _POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
 

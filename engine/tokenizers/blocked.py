@@ -22,9 +22,13 @@ FEWEST_ROWS = 2048
 """Rows from which blocks are worth their overhead."""
 
 LINEAR_ROWS = 512
-QUERY_ROWS = 1024
-KEY_ROWS = 128
-"""Edges of the blocks: 1024 x 128 scores and what makes them lie in a second-level cache of 2 MiB."""
+QUERY_ROWS = 2048
+KEY_ROWS = 96
+"""Edges of the blocks: 2048 x 96 scores and what makes them lie in a second-level cache of 2 MiB."""
+
+SCRATCH_NUMBERS = 6 * 2**20
+"""Queries, keys and values that are held at once. Their 24 MiB stay below the 32 MiB from which the C library on Linux
+returns memory to the system at once, which charges dearly for new pages."""
 
 LARGEST_EXPONENT = 86.0
 """2 to it, summed over any number of keys and multiplied by values, is far from the end of float32."""
@@ -56,9 +60,8 @@ class Weighted(Protocol):
 def linear(x: Tensor, layer: Weighted, *, gelu: bool = False) -> Tensor:
     """A linear layer over the last axis, with GELU in the same pass over memory where oneDNN offers it."""
     weight, bias = layer.weight.flatten(1), layer.bias
-    if _FUSED and plain(x):
-        attr, algorithm = ("gelu", "none") if gelu else ("none", "")
-        fused: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, attr, [], algorithm)
+    if gelu and _FUSED and plain(x):
+        fused: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "none")
         return fused
     out = F.linear(x, weight, bias)
     return F.gelu(out) if gelu else out
@@ -90,59 +93,111 @@ def add(x: Tensor, change: Tensor) -> Tensor:
     return change.add_(x) if plain(change) else x + change
 
 
-def attends_in_blocks(x: Tensor) -> bool:
-    """Whether :func:`attention_in_blocks` is the faster way to attend over ``[B, N, D]``."""
-    return x.shape[1] >= FEWEST_ROWS and plain(x)
+def attends_in_blocks(x: Tensor, rows: int) -> bool:
+    """Whether :func:`attend_in_blocks` is the faster way to attend over maps of so many rows of ``x``."""
+    return rows >= FEWEST_ROWS and plain(x)
 
 
-def attention_in_blocks(x: Tensor, qkv: nn.Linear, proj: nn.Linear, heads: int) -> Tensor:
-    """Multi-head self-attention over ``[B, N, D]``: projections, softmax over all N, output projection."""
-    b, n, d = x.shape
-    queries, keys, values = (x.new_empty((b, heads, n, d // heads)) for _ in range(3))
-    scale = (d // heads) ** -0.5 / math.log(2)  # 2 ** (x / ln 2) is exp(x)
-    starts = [(image, start) for image in range(b) for start in range(0, n, LINEAR_ROWS)]
+class Attends(Protocol):
+    """Multi-head self-attention."""
 
-    def project(piece: tuple[int, int]) -> None:
-        image, start = piece
-        block = slice(start, start + LINEAR_ROWS)
-        split = linear(x[image, block], qkv).view(-1, 3, heads, d // heads).permute(1, 2, 0, 3)
-        torch.mul(split[0], scale, out=queries[image, :, block])
-        keys[image, :, block], values[image, :, block] = split[1], split[2]
-
-    each(project, starts)
-    mix(queries, keys, values)
-    out = keys.view(x.shape)  # nobody needs the keys any more
-
-    def join(piece: tuple[int, int]) -> None:
-        image, start = piece
-        block = slice(start, start + LINEAR_ROWS)
-        out[image, block] = linear(queries[image, :, block].transpose(0, 1).flatten(1), proj)
-
-    each(join, starts)
-    return out
+    heads: int
+    qkv: nn.Linear
+    proj: nn.Linear
 
 
-def mix(queries: Tensor, keys: Tensor, values: Tensor) -> None:
-    """Put what ``2 ** (queries @ keys^T)``, rows divided by their sums, mixes of ``values`` in place of ``queries``.
+def attend_in_blocks(
+    maps: Sequence[Tensor],
+    outs: Sequence[Tensor],
+    attention: Attends,
+    before: Callable[[Tensor], Tensor],
+    after: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    """Multi-head self-attention inside each of some maps, between functions of single rows.
 
-    All are ``[B, heads, N, d]``, queries already scaled; ``keys`` are changed too: their mean is taken off, which moves
-    all exponents of a query alike. There is no running maximum where exponents cannot leave the range of float32, which
-    is told from the longest query and key.
+    Args:
+        maps: ``[lines, width, D]`` each, all of one shape; any strides.
+        outs: Where results go, of that shape; may be the maps themselves.
+        attention: Projections and heads; softmax is over all rows of a map.
+        before: What is done to rows ``[n, D]`` that attention reads, their norm say.
+        after: Takes rows of a map and what attention made of them, and returns the rows of the result.
     """
-    keys -= keys.mean(dim=2, keepdim=True)
+    lines, width, dim = maps[0].shape
+    n, heads, d = lines * width, attention.heads, dim // attention.heads
+    together = min(heads, max(1, SCRATCH_NUMBERS // (3 * n * d)))
+    scratch = maps[0].new_empty((3, together, n, d))
+    mixed = maps[0].new_empty((n, dim))
+    by_head = mixed.view(n, heads, d).transpose(0, 1)
+    groups = [slice(first, first + together) for first in range(0, heads, together)]
+    projections = [_projection(attention, group) for group in groups]
+    for x, out in zip(maps, outs, strict=True):
+        for group, (weight, bias) in zip(groups, projections, strict=True):
+            places = scratch[:, : len(by_head[group])]
+            _project(x, before, weight, bias, places)
+            mix(places[0], places[1], places[2], by_head[group])
+        _finish(x, mixed, attention.proj, after, out)
+
+
+def _project(
+    x: Tensor, before: Callable[[Tensor], Tensor], weight: Tensor, bias: Tensor | None, places: Tensor
+) -> None:
+    """Put queries, keys and values ``[3, heads, N, d]`` of a map where they belong."""
+
+    def work(block: tuple[slice, slice]) -> None:
+        lines, rows = block
+        projected = F.linear(before(x[lines].reshape(-1, x.shape[2])), weight, bias)
+        places[:, :, rows] = projected.view(-1, places.shape[0], places.shape[1], places.shape[3]).permute(1, 2, 0, 3)
+
+    each(work, _lines(x))
+
+
+def _finish(x: Tensor, mixed: Tensor, proj: nn.Linear, after: Callable[[Tensor, Tensor], Tensor], out: Tensor) -> None:
+    def work(block: tuple[slice, slice]) -> None:
+        lines, rows = block
+        out[lines] = after(x[lines].reshape(-1, x.shape[2]), linear(mixed[rows], proj)).view(-1, *x.shape[1:])
+
+    each(work, _lines(x))
+
+
+def _lines(x: Tensor) -> list[tuple[slice, slice]]:
+    """Blocks of a map ``[lines, width, D]``: their lines, and their rows when lines lie behind one another."""
+    count, width, _ = x.shape
+    step = max(1, LINEAR_ROWS // width)
+    return [(slice(top, top + step), slice(top * width, (top + step) * width)) for top in range(0, count, step)]
+
+
+def _projection(attention: Attends, group: slice) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of the queries, keys and values of some heads; queries scaled for powers of two."""
+
+    def chosen(of_all: Tensor) -> Tensor:
+        parts = of_all.view(3, attention.heads, -1, *of_all.shape[1:])[:, group].clone()
+        parts[0] *= parts.shape[2] ** -0.5 / math.log(2)  # 2 ** (x / ln 2) is exp(x)
+        return parts.flatten(0, 2)
+
+    bias: Tensor | None = attention.qkv.bias
+    return chosen(attention.qkv.weight), None if bias is None else chosen(bias)
+
+
+def mix(queries: Tensor, keys: Tensor, values: Tensor, out: Tensor) -> None:
+    """Put what ``2 ** (queries @ keys^T)``, rows divided by their sums, mixes of ``values`` into ``out``.
+
+    All are ``[heads, N, d]``, queries already scaled; ``keys`` are changed: their mean is taken off, which moves all
+    exponents of a query alike. There is no running maximum where exponents cannot leave the range of float32, which is
+    told from the longest query and key.
+    """
+    keys -= keys.mean(dim=1, keepdim=True)
     largest = (_longest(queries) * _longest(keys)).max()
     if not bool(largest <= LARGEST_EXPONENT):
-        queries.copy_(F.scaled_dot_product_attention(queries, keys, values, scale=math.log(2)))
+        out.copy_(F.scaled_dot_product_attention(queries[None], keys[None], values[None], scale=math.log(2))[0])
         return
-    b, heads, n, _ = queries.shape
-    blocks = [[_in_blocks(keys[i, h], values[i, h]) for h in range(heads)] for i in range(b)]
+    blocks = [_in_blocks(*pair) for pair in zip(keys, values, strict=True)]
 
-    def work(piece: tuple[int, int, int]) -> None:
-        image, head, start = piece
-        place = image, head, slice(start, start + QUERY_ROWS)
-        _mix_rows(queries[place], blocks[image][head])
+    def work(piece: tuple[int, int]) -> None:
+        head, start = piece
+        place = head, slice(start, start + QUERY_ROWS)
+        _mix_rows(queries[place], blocks[head], out[place])
 
-    each(work, [(i, h, start) for i in range(b) for h in range(heads) for start in range(0, n, QUERY_ROWS)])
+    each(work, [(head, start) for head in range(len(queries)) for start in range(0, queries.shape[1], QUERY_ROWS)])
 
 
 def _in_blocks(keys: Tensor, values: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -150,7 +205,7 @@ def _in_blocks(keys: Tensor, values: Tensor) -> list[tuple[Tensor, Tensor]]:
     return list(zip(torch.split(keys, KEY_ROWS), torch.split(values.T, KEY_ROWS, dim=1), strict=True))
 
 
-def _mix_rows(queries: Tensor, blocks: Sequence[tuple[Tensor, Tensor]]) -> None:
+def _mix_rows(queries: Tensor, blocks: Sequence[tuple[Tensor, Tensor]], out: Tensor) -> None:
     from engine.tokenizers.exponential import powers_and_sums  # compiled only where attention is long
 
     n, d = queries.shape
@@ -163,7 +218,7 @@ def _mix_rows(queries: Tensor, blocks: Sequence[tuple[Tensor, Tensor]]) -> None:
         torch.mm(keys, columns, out=scores)
         powers_and_sums(in_scores, in_sums)
         mixed.addmm_(values, scores)
-    torch.div(mixed.T, sums[:, None], out=queries)
+    torch.div(mixed.T, sums[:, None], out=out)
 
 
 def _longest(rows: Tensor) -> Tensor:

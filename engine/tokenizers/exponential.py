@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.jit import fused_kernel
+from engine.jit import fused_kernel, widest_vectors
 
 _C0, _C1, _C2, _C3, _C4, _C5 = (
     np.float32(c) for c in np.polynomial.Polynomial.cast(np.polynomial.Chebyshev.interpolate(np.exp2, 5, [-0.5, 0.5]))
@@ -17,10 +17,13 @@ _C0, _C1, _C2, _C3, _C4, _C5 = (
 _ROUNDER = np.float32(1.5 * 2**23)
 """Leaves the nearest whole number in the last bits of what it is added to."""
 
+_widest_vectors = widest_vectors()
+
 
 @fused_kernel
 def powers_and_sums(exponents: np.ndarray, sums: np.ndarray) -> None:
     """Turn ``exponents`` ``[K, N]`` into powers in place, and add each column's sum to ``sums`` ``[N]``; float32."""
+    _widest_vectors()
     for k in range(exponents.shape[0]):
         for n in range(exponents.shape[1]):
             exponent = exponents[k, n]

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.errors import OptionError
-from engine.tokenizers.blocked import OpenConv, add, by_rows, plain
+from engine.tokenizers.blocked import OpenConv, add, attend_in_blocks, attends_in_blocks, by_rows, plain
 from engine.tokenizers.cores import each
 from engine.tokenizers.matching import GatheringTokenizer, Perceived
 from engine.tokenizers.padding import pad_to_multiple
@@ -121,9 +121,24 @@ class SemanticBlock(nn.Module):
         self.mlp = Mlp(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Refine seeds; the shape stays."""
-        x = add(x, self._attend(self.norm1(x)))
-        return by_rows(lambda rows: rows + self.mlp(self.norm2(rows)), x)
+        """Refine seeds; the shape stays. They are given away: for inference the result may lie in their memory."""
+        windows = self._whole_windows(x)
+        if windows and attends_in_blocks(x, windows[0].shape[0] * windows[0].shape[1]):
+            attend_in_blocks(windows, windows, self.attn, self.norm1, lambda rows, mixed: self._own(mixed.add_(rows)))
+            return x
+        return by_rows(self._own, add(x, self._attend(self.norm1(x))))
+
+    def _own(self, rows: Tensor) -> Tensor:
+        changed: Tensor = self.mlp(self.norm2(rows))
+        return rows + changed
+
+    def _whole_windows(self, x: Tensor) -> list[Tensor]:
+        """The windows ``[wh, ww, C]`` as views of the map; none where some would need padding."""
+        _, h, w, _ = x.shape
+        wh, ww = (self._window_edge(h), self._window_edge(w)) if self.window else (h, w)
+        if h % wh or w % ww:
+            return []
+        return [part for row in torch.split(x, wh, dim=1) for column in torch.split(row, ww, dim=2) for part in column]
 
     def _attend(self, x: Tensor) -> Tensor:
         b, h, w, c = x.shape
@@ -197,6 +212,6 @@ class HookTokenizer(GatheringTokenizer):
         """Tokenize and keep the seeds."""
         images = pad_to_multiple(images, STRIDE)
         seeds = self.downsample_module(images).permute(0, 2, 3, 1)
-        seeds = seeds + position_grid(self.pos_embed, self.edge, seeds.shape[1], seeds.shape[2], self.interpolation)
+        seeds = add(position_grid(self.pos_embed, self.edge, seeds.shape[1], seeds.shape[2], self.interpolation), seeds)
         seeds = self.semantic_module(seeds)
         return Perceived(self.gather(seeds), seeds.permute(0, 3, 1, 2), (images.shape[2], images.shape[3]))

@@ -6,11 +6,12 @@ sequences run in blocks on processors (:mod:`engine.tokenizers.blocked`), with t
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from engine.errors import OptionError
 from engine.tokenizers.attend import attend
-from engine.tokenizers.blocked import add, attends_in_blocks, attention_in_blocks, by_rows, linear
+from engine.tokenizers.blocked import add, attend_in_blocks, attends_in_blocks, by_rows, linear
 
 
 class SelfAttention(nn.Module):
@@ -26,8 +27,12 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix ``[B, N, D]`` over N."""
-        if attends_in_blocks(x):
-            return attention_in_blocks(x, self.qkv, self.proj, self.heads)
+        if attends_in_blocks(x, x.shape[1]):
+            out = torch.empty_like(x)
+            attend_in_blocks(
+                [image[:, None] for image in x], [image[:, None] for image in out], self, _same, lambda _, mixed: mixed
+            )
+            return out
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = attend(q, k, v).transpose(1, 2).flatten(2)
         projected: Tensor = self.proj(mixed)
@@ -61,3 +66,7 @@ class Block(nn.Module):
         """Refine tokens; the shape stays."""
         x = add(x, self.attn(self.norm1(x)))
         return by_rows(lambda rows: rows + self.mlp(self.norm2(rows)), x)
+
+
+def _same(rows: Tensor) -> Tensor:
+    return rows

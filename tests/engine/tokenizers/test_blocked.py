@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.tokenizers import blocked
-from engine.tokenizers.blocked import attention_in_blocks, by_rows, linear, mix, plain
+from engine.tokenizers.blocked import attend_in_blocks, by_rows, linear, mix, plain
 from engine.tokenizers.competitive import DepthwiseBlock
 from engine.tokenizers.cores import each
 from engine.tokenizers.exponential import powers_and_sums
-from engine.tokenizers.hook import DownsampleConv
+from engine.tokenizers.hook import DownsampleConv, SemanticBlock
 from engine.tokenizers.transformer import Mlp, SelfAttention
 
 
@@ -91,15 +91,15 @@ def test_a_forked_process_makes_threads_of_its_own(threads):
 )
 def test_blocks_mix_as_the_softmax_does(queries, keys, width, size, offset, edge):
     torch.manual_seed(queries + 41 * keys)
-    q, k, v = (torch.randn(2, 3, n, width) for n in (queries, keys, keys))
+    q, k, v = (torch.randn(3, n, width) for n in (queries, keys, keys))
     k = size * k + offset
-    expected = (q.double() @ k.double().transpose(2, 3)).softmax(dim=3) @ v.double()
-    out = q / math.log(2)
+    expected = (q.double() @ k.double().transpose(1, 2)).softmax(dim=2) @ v.double()
+    out = torch.empty(queries, 3, width).transpose(0, 1)
     edges = blocked.QUERY_ROWS, blocked.KEY_ROWS
     blocked.QUERY_ROWS, blocked.KEY_ROWS = edge, edge
     try:
         with torch.inference_mode():
-            mix(out, k, v)
+            mix(q / math.log(2), k, v, out)
     finally:
         blocked.QUERY_ROWS, blocked.KEY_ROWS = edges
     assert (out - expected).abs().max() <= 2e-5 * max(1.0, size) * v.abs().max()
@@ -125,12 +125,12 @@ def test_powers_of_whole_exponents():
 
 def test_scores_beyond_the_range_take_the_plain_kernel():
     torch.manual_seed(0)
-    q, v = torch.randn(1, 1, 5, 4), torch.randn(1, 1, 9, 4)
-    k = 1e3 * torch.randn(1, 1, 9, 4)
+    q, v = torch.randn(2, 5, 4), torch.randn(2, 9, 4)
+    k = 1e3 * torch.randn(2, 9, 4)
     expected = F.scaled_dot_product_attention(q, k, v, scale=1.0)
-    out = q / math.log(2)
+    out = torch.empty_like(q)
     with torch.inference_mode():
-        mix(out, k, v)
+        mix(q / math.log(2), k, v, out)
     torch.testing.assert_close(out, expected, rtol=1e-3, atol=1e-4)
 
 
@@ -141,14 +141,44 @@ def test_attention_and_rows_in_blocks_are_what_gradients_see(threads):
     expected = attention(x), mlp(x)
     with torch.inference_mode():
         found = attention(x), by_rows(mlp, x.clone())
-        torch.testing.assert_close(attention_in_blocks(x, attention.qkv, attention.proj, 3), expected[0])
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("together", [1, 2, 3])
+@pytest.mark.parametrize("bias", [True, False])
+def test_heads_are_attended_to_as_many_at_once_as_fit(together, bias, monkeypatch):
+    torch.manual_seed(0)
+    attention, x = SelfAttention(12, 3), torch.randn(1, 6, 5, 12)
+    if not bias:
+        attention.qkv.bias = None
+    expected = 2 * x[0] + attention(-x.flatten(1, 2)).view(6, 5, 12)
+    monkeypatch.setattr(blocked, "SCRATCH_NUMBERS", 3 * 30 * 4 * together + 1)
+    monkeypatch.setattr(blocked, "LINEAR_ROWS", 7)
+    out = torch.empty(6, 5, 12)
+    with torch.inference_mode():
+        attend_in_blocks([x[0]], [out], attention, torch.neg, lambda rows, mixed: 2 * rows + mixed)
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("window", "height", "width"), [(0, 7, 10), (5, 10, 15), (5, 9, 15), (4, 8, 10)])
+def test_semantic_blocks_in_place_are_the_written_out_ones(window, height, width, threads, monkeypatch):
+    torch.manual_seed(0)
+    block, x = SemanticBlock(12, 3, window, 10), torch.randn(2, height, width, 12)
+    expected = block(x)
+    monkeypatch.setattr(blocked, "FEWEST_ROWS", 16)
+    monkeypatch.setattr(blocked, "LINEAR_ROWS", 20)
+    given = x.clone()
+    with torch.inference_mode():
+        found = block(given)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    whole = window == 0 or (height % window == 0 and width % window == 0)
+    assert (found is given) == whole
+
+
 def test_a_long_sequence_takes_blocks_and_a_short_one_does_not(monkeypatch):
     seen = []
-    monkeypatch.setattr("engine.tokenizers.transformer.attention_in_blocks", lambda x, *_: seen.append(len(x[0])) or x)
+    monkeypatch.setattr("engine.tokenizers.transformer.attend_in_blocks", lambda maps, *_: seen.append(len(maps[0])))
     attention = SelfAttention(8, 2)
     for rows in (blocked.FEWEST_ROWS - 1, blocked.FEWEST_ROWS):
         with torch.inference_mode():
