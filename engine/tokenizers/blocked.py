@@ -28,7 +28,7 @@ KEY_ROWS = 96
 
 SCRATCH_NUMBERS = 6 * 2**20
 """Queries, keys and values that are held at once. Their 24 MiB stay below the 32 MiB from which the C library on Linux
-returns memory to the system at once, which charges dearly for new pages."""
+hands memory back at once, to ask for it anew at the next turn; the system charges dearly for new pages."""
 
 LARGEST_EXPONENT = 86.0
 """2 to it, summed over any number of keys and multiplied by values, is far from the end of float32."""
@@ -126,15 +126,14 @@ def attend_in_blocks(
     n, heads, d = lines * width, attention.heads, dim // attention.heads
     together = min(heads, max(1, SCRATCH_NUMBERS // (3 * n * d)))
     scratch = maps[0].new_empty((3, together, n, d))
-    mixed = maps[0].new_empty((n, dim))
-    by_head = mixed.view(n, heads, d).transpose(0, 1)
-    groups = [slice(first, first + together) for first in range(0, heads, together)]
+    groups = [slice(first, min(heads, first + together)) for first in range(0, heads, together)]
     projections = [_projection(attention, group) for group in groups]
+    mixed = [maps[0].new_empty((n, group.stop - group.start, d)) for group in groups]
     for x, out in zip(maps, outs, strict=True):
-        for group, (weight, bias) in zip(groups, projections, strict=True):
-            places = scratch[:, : len(by_head[group])]
+        for (weight, bias), part in zip(projections, mixed, strict=True):
+            places = scratch[:, : part.shape[1]]
             _project(x, before, weight, bias, places)
-            mix(places[0], places[1], places[2], by_head[group])
+            mix(places[0], places[1], places[2], part.transpose(0, 1))
         _finish(x, mixed, attention.proj, after, out)
 
 
@@ -151,10 +150,13 @@ def _project(
     each(work, _lines(x))
 
 
-def _finish(x: Tensor, mixed: Tensor, proj: nn.Linear, after: Callable[[Tensor, Tensor], Tensor], out: Tensor) -> None:
+def _finish(
+    x: Tensor, mixed: Sequence[Tensor], proj: nn.Linear, after: Callable[[Tensor, Tensor], Tensor], out: Tensor
+) -> None:
     def work(block: tuple[slice, slice]) -> None:
         lines, rows = block
-        out[lines] = after(x[lines].reshape(-1, x.shape[2]), linear(mixed[rows], proj)).view(-1, *x.shape[1:])
+        joined = torch.cat([part[rows] for part in mixed], dim=1).flatten(1)
+        out[lines] = after(x[lines].reshape(-1, x.shape[2]), linear(joined, proj)).view(-1, *x.shape[1:])
 
     each(work, _lines(x))
 
