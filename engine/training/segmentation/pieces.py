@@ -68,6 +68,8 @@ class PieceMaker:
         tile = self._draw(rng)
         low, high = self.augmentation.scale
         scale = math.exp(rng.uniform(math.log(low), math.log(high)))
+        if self.augmentation.own_scale and rng.random() < self.augmentation.own_scale:
+            scale = 1.0
         full_h, full_w = tile.labels.shape
         h, w = min(full_h, max(8, round(height / scale))), min(full_w, max(8, round(width / scale)))
         top, left = int(rng.integers(0, full_h - h + 1)), int(rng.integers(0, full_w - w + 1))

@@ -83,6 +83,8 @@ class Pieces(Part):
         blob_cover: Smallest and largest share of the sample one tile's blobs cover; None lets it fall about one half.
         pastes: Fewest and most tiles that show through.
         scale: Smallest and largest zoom of a piece.
+        own_scale: Share of pieces that are not zoomed, so that no pixel is resampled: models that never see the grain
+            of raw pixels take it for texture.
         gain: Standard deviation of the logarithm of the brightness gain.
         band_gain: The same for each band alone.
         band_offset: Standard deviation of an offset for each band, as a share of the full range.
@@ -105,6 +107,7 @@ class Pieces(Part):
     blob_cover: tuple[float, float] | None = None
     pastes: tuple[int, int] = (1, 3)
     scale: tuple[float, float] = (0.7, 1.4)
+    own_scale: float = Field(default=0.0, ge=0, le=1)
     gain: float = 0.2
     band_gain: float = 0.08
     band_offset: float = 0.02
