@@ -122,23 +122,17 @@ class SemanticBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine seeds; the shape stays. They are given away: for inference the result may lie in their memory."""
-        windows = self._whole_windows(x)
-        if windows and attends_in_blocks(x, windows[0].shape[0] * windows[0].shape[1]):
-            attend_in_blocks(windows, windows, self.attn, self.norm1, lambda rows, mixed: self._own(mixed.add_(rows)))
+        _, h, w, _ = x.shape
+        wh, ww = (self._window_edge(h), self._window_edge(w)) if self.window else (h, w)
+        if h % wh == 0 and w % ww == 0 and attends_in_blocks(x, wh * ww):
+            windows = [part for row in torch.split(x, wh, 1) for column in torch.split(row, ww, 2) for part in column]
+            attend_in_blocks(windows, windows, self.attn, self.norm1, lambda rows, mixed: self._own(add(rows, mixed)))
             return x
         return by_rows(self._own, add(x, self._attend(self.norm1(x))))
 
     def _own(self, rows: Tensor) -> Tensor:
         changed: Tensor = self.mlp(self.norm2(rows))
         return rows + changed
-
-    def _whole_windows(self, x: Tensor) -> list[Tensor]:
-        """The windows ``[wh, ww, C]`` as views of the map; none where some would need padding."""
-        _, h, w, _ = x.shape
-        wh, ww = (self._window_edge(h), self._window_edge(w)) if self.window else (h, w)
-        if h % wh or w % ww:
-            return []
-        return [part for row in torch.split(x, wh, dim=1) for column in torch.split(row, ww, dim=2) for part in column]
 
     def _attend(self, x: Tensor) -> Tensor:
         b, h, w, c = x.shape
